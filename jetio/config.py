@@ -1,0 +1,80 @@
+"""What may differ between two installations of one application, and the checks before it serves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .errors import ConfigError
+
+Mode = Literal["development", "production", "test"]
+
+DEFAULT_DATABASE_URL = "sqlite+aiosqlite:///./jetio.db"
+
+
+class Settings(BaseSettings):
+    """Arguments win over the environment (`JETIO_*`), which wins over `.env` in the working directory.
+
+    `DATABASE_URL` and `SECRET_KEY` are read without a prefix too. Read once, when the application is made;
+    raises one ConfigError that tells every value that cannot be.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="JETIO_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        env_ignore_empty=True,
+    )
+
+    env: Mode = "development"
+    database_url: str = Field(
+        DEFAULT_DATABASE_URL, validation_alias=AliasChoices("JETIO_DATABASE_URL", "DATABASE_URL")
+    )
+    secret_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("JETIO_AUTH_SECRET_KEY", "JETIO_SECRET_KEY", "SECRET_KEY")
+    )
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    max_body: int = Field(1024 * 1024, gt=0)
+    log_level: Literal["critical", "error", "warning", "info", "debug", "trace"] = "info"
+
+    if TYPE_CHECKING:
+        """Type checkers see the arguments that the fields make."""
+    else:
+
+        def __init__(self, **given: Any) -> None:
+            unknown = sorted(set(given) - set(type(self).model_fields))
+            if unknown:
+                known = ", ".join(type(self).model_fields)
+                raise ConfigError(f"there is no setting {unknown[0]!r}; write one of: {known}")
+            try:
+                super().__init__(**given)
+            except ValidationError as error:
+                raise ConfigError.of([_sentence(entry) for entry in error.errors()]) from None
+
+    @property
+    def production(self) -> bool:
+        """Weak settings stop the start."""
+        return self.env == "production"
+
+    @property
+    def create_tables(self) -> bool:
+        """Missing tables are made at start; in production migrations do that."""
+        return not self.production
+
+    @property
+    def state_directory(self) -> Path:
+        """Where a development machine keeps what must outlive a restart."""
+        return Path(".jetio")
+
+
+def _sentence(entry: Any) -> str:
+    """Which setting, and what it must be; never its value."""
+    name = str(entry["loc"][0])
+    told = f"{name} (JETIO_{name.upper()})" if name in Settings.model_fields else name
+    return f"the setting {told}: {entry['msg']}"

@@ -1,0 +1,271 @@
+"""One database: its engine, its sessions, and the unit of work that a request runs in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Executable, MetaData
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+
+from .config import DEFAULT_DATABASE_URL
+from .dialects import Query, Result, Transaction, dialect_for
+from .dialects.sqlite import BEGIN_OPTION
+
+__all__ = ["Database", "UnitOfWork", "create_tables"]
+
+_log = logging.getLogger("jetio.database")
+_SHAPES = 1000
+TRIES = 3
+
+
+# Between look and CREATE another process may make the table; SQLite's BEGIN IMMEDIATE keeps others out.
+# PostgreSQL's lock ends with the transaction. The number and the name only have to be the same everywhere.
+_ONE_CREATOR: Mapping[str, tuple[str | None, str | None]] = {
+    "postgresql": ("SELECT pg_advisory_xact_lock(7412095331)", None),
+    "mysql": ("SELECT GET_LOCK('jetio_tables', 10)", "DO RELEASE_LOCK('jetio_tables')"),
+    "mariadb": ("SELECT GET_LOCK('jetio_tables', 10)", "DO RELEASE_LOCK('jetio_tables')"),
+}
+
+
+class Database:
+    """A database by its URL; nothing is opened before the first use.
+
+    `fast_path=False` sends every statement through an `AsyncSession`. Further keyword arguments go to
+    SQLAlchemy's `create_async_engine`.
+    """
+
+    def __init__(
+        self, url: str = DEFAULT_DATABASE_URL, *, fast_path: bool = True, **engine_options: Any
+    ) -> None:
+        self.dialect = dialect_for(url)
+        self.fast_path = fast_path
+        self._engine_options = engine_options
+        self._queries: dict[Hashable, Query] = {}
+
+    def __repr__(self) -> str:
+        return f"Database({self.dialect.url.render_as_string(hide_password=True)!r})"
+
+    @cached_property
+    def engine(self) -> AsyncEngine:
+        """SQLAlchemy's engine, with the listeners that this kind of database needs."""
+        options, own = self.dialect.engine_options(), self._engine_options
+        connect = {**options.pop("connect_args"), **own.get("connect_args", {})}
+        engine = create_async_engine(self.dialect.url, **{**options, **own, "connect_args": connect})
+        self.dialect.install(engine)
+        return engine
+
+    @cached_property
+    def sessions(self) -> async_sessionmaker[AsyncSession]:
+        """A session that may write: `async with database.sessions() as session`."""
+        return async_sessionmaker(self.engine, expire_on_commit=False)
+
+    @cached_property
+    def _reading_sessions(self) -> async_sessionmaker[AsyncSession]:
+        return async_sessionmaker(
+            self.engine.execution_options(**{BEGIN_OPTION: "DEFERRED"}), expire_on_commit=False
+        )
+
+    @cached_property
+    def driver(self) -> Any:
+        """The executor of compiled statements; None where all statements go through a session."""
+        return self.dialect.driver(self.engine) if self.fast_path else None
+
+    def query(self, statement: Executable) -> Query:
+        """Compile a statement; keep the result, compiling is the slow part."""
+        return Query(statement, self.dialect, self.engine.sync_engine.dialect)
+
+    def shaped(
+        self,
+        key: Hashable | None,
+        build: Callable[[], Executable],
+        binds: Callable[[], Sequence[Any]] = tuple,
+    ) -> Query:
+        """The compiled statement of this shape, built and compiled when the shape is first seen.
+
+        `binds` gives the parameters that the built statement's clauses hold; the query remembers their names,
+        in that order. No key: nothing is kept.
+        """
+        query = self._queries.get(key) if key is not None else None
+        if query is None:
+            query = self.query(build())
+            query.clause_names = tuple(query.names[bind] for bind in binds())
+            if key is not None:
+                if len(self._queries) >= _SHAPES:
+                    del self._queries[next(iter(self._queries))]
+                self._queries[key] = query
+        return query
+
+    def unit_of_work(self, *, writes: bool = True) -> UnitOfWork:
+        """The transaction of one request; takes no connection before the first statement."""
+        return UnitOfWork(self, writes=writes)
+
+    @asynccontextmanager
+    async def transaction(self, *, writes: bool = True) -> AsyncIterator[UnitOfWork]:
+        """A unit of work that commits at the end, and rolls back when the block raises."""
+        work = self.unit_of_work(writes=writes)
+        try:
+            yield work
+            await work.commit()
+        except BaseException:
+            await work.rollback()
+            raise
+
+    async def start(self) -> None:
+        """Forget the connections of an event loop that is gone: they cannot be used in this one."""
+        await self.engine.dispose(close=False)
+
+    async def create_tables(self, metadata: MetaData) -> None:
+        """Make the tables that are missing. Safe when several processes start at once."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                async with self.engine.begin() as connection:
+                    await create_tables(connection, metadata)
+            except Exception:
+                # Between the look and the CREATE another process may have made the table.
+                if attempt == TRIES:
+                    raise
+                await asyncio.sleep(0.1 * attempt)
+            else:
+                return
+
+    async def close(self) -> None:
+        """Close every connection; a later use opens new ones."""
+        if "driver" in self.__dict__ and self.driver is not None:
+            await self.driver.close()
+            del self.__dict__["driver"]
+        if "engine" in self.__dict__:
+            await self.engine.dispose()
+
+
+async def create_tables(connection: AsyncConnection, metadata: MetaData) -> None:
+    """Make the tables that are missing, inside the connection's transaction; one creator at a time."""
+    begin, end = _ONE_CREATOR.get(connection.dialect.name, (None, None))
+    if begin is not None:
+        await connection.exec_driver_sql(begin)
+    try:
+        await connection.run_sync(metadata.create_all)
+    finally:
+        if end is not None:
+            await connection.exec_driver_sql(end)
+
+
+class UnitOfWork:
+    """One transaction, on one of two executors: a session once someone asks for one, else the driver."""
+
+    __slots__ = ("_session", "_transaction", "database", "writes")
+
+    def __init__(self, database: Database, *, writes: bool) -> None:
+        self.database = database
+        self.writes = writes
+        self._session: AsyncSession | None = None
+        self._transaction: Transaction | None = None
+
+    @property
+    def has_session(self) -> bool:
+        """Whether someone asked for a session; statements then run in its transaction."""
+        return self._session is not None
+
+    def session(self) -> AsyncSession:
+        """The session of this transaction; it takes a connection at its first statement."""
+        if self._session is None:
+            if self._transaction is not None:
+                raise RuntimeError(
+                    "a session is asked for before the first statement of a unit of work, not after it"
+                )
+            sessions = self.database.sessions if self.writes else self.database._reading_sessions
+            # Whoever keeps it for later, as a stream may, is told and opens no connection that nobody closes.
+            self._session = sessions(close_resets_only=False)
+        return self._session
+
+    async def run(self, query: Query, values: Mapping[str, Any]) -> Result:
+        """A statement among others of this transaction."""
+        if self._session is not None or self.database.driver is None:
+            return await self._run_in_session(query, values)
+        try:
+            if self._transaction is None:
+                self._transaction = await self.database.driver.begin(writes=self.writes)
+            assert self._transaction is not None  # noqa: S101 - begun in the line above
+            return await self._transaction.run(query, values)
+        except Exception as error:
+            raise self.database.dialect.statement_fault(error) from error
+
+    async def run_alone(self, query: Query, values: Mapping[str, Any], *, writes: bool = False) -> Result:
+        """A statement that is the whole transaction, unless one is open already: then it joins that."""
+        driver = self.database.driver
+        if self._session is not None or self._transaction is not None or driver is None:
+            return await self.run(query, values)
+        try:
+            result: Result = await driver.run_alone(query, values, writes=writes)
+        except Exception as error:
+            raise self.database.dialect.statement_fault(error) from error
+        return result
+
+    async def _run_in_session(self, query: Query, values: Mapping[str, Any]) -> Result:
+        try:
+            connection = await self.session().connection()
+            cursor = await connection.execute(query.core, values)
+            if not query.returns_rows:
+                made = (cursor.inserted_primary_key,) if cursor.context.isinsert else ()
+                return Result(made, cursor.rowcount, True)
+            rows = cursor.all()
+            return Result(rows, len(rows), True)
+        except Exception as error:
+            raise self.database.dialect.statement_fault(error) from error
+
+    async def flush(self) -> None:
+        """Send what the session still holds: new rows get their keys, and constraints speak."""
+        try:
+            if self._session is not None:
+                await self._session.flush()
+        except Exception as error:
+            raise self.database.dialect.statement_fault(error) from error
+
+    async def commit(self) -> None:
+        """Make it lasting; afterwards the unit of work is as new."""
+        session, transaction = self._forget()
+        try:
+            if transaction is not None:
+                await transaction.commit()
+            if session is not None:
+                try:
+                    await session.commit()
+                finally:
+                    await _shielded(session.close)
+        except Exception as error:
+            raise self.database.dialect.statement_fault(error) from error
+
+    async def rollback(self) -> None:
+        """Undo it; also when the task is being cancelled."""
+        session, transaction = self._forget()
+        if transaction is not None:
+            await _shielded(transaction.rollback)
+        if session is not None:
+            await _shielded(session.close)
+
+    def _forget(self) -> tuple[AsyncSession | None, Transaction | None]:
+        session, transaction = self._session, self._transaction
+        self._session = self._transaction = None
+        return session, transaction
+
+
+async def _shielded(end: Callable[[], Awaitable[None]]) -> None:
+    """To the end in a task of its own: whoever is cancelled here leaves no connection half returned."""
+    await asyncio.shield(asyncio.ensure_future(_ended(end)))
+
+
+async def _ended(end: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await end()
+    except Exception as error:  # what is being undone has failed already: this adds nothing to act upon
+        _log.debug("ending a transaction failed: %s", type(error).__name__)

@@ -1,0 +1,142 @@
+"""What every kind of database is to the rest of Jetio: Dialect, Driver, Transaction."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol
+
+from sqlalchemy import URL, event
+from sqlalchemy.engine import Dialect as SQLDialect
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.types import TypeEngine
+
+from .faults import ConnectionLost, DatabaseFault
+from .query import Codec, Processor, Query, Result
+from .values import json_form
+
+WAIT_SECONDS = 5.0
+"""How long a request waits for a connection or for the write lock before it is a 503."""
+
+STATEMENT_SECONDS = 8.0
+"""How long one statement may take before the database counts as away."""
+
+
+class Transaction(Protocol):
+    """An open transaction on one driver connection; ends with exactly one of commit and rollback."""
+
+    async def run(self, query: Query, values: Mapping[str, Any]) -> Result: ...
+
+    async def commit(self) -> None: ...
+
+    async def rollback(self) -> None: ...
+
+
+class Driver(Protocol):
+    """Runs compiled statements on the driver's own connections."""
+
+    async def run_alone(self, query: Query, values: Mapping[str, Any], *, writes: bool) -> Result:
+        """One statement that is the whole transaction."""
+        ...
+
+    async def begin(self, *, writes: bool) -> Transaction: ...
+
+    async def close(self) -> None: ...
+
+
+class Dialect(ABC):
+    """What one kind of database does its own way; this class holds what they share."""
+
+    name: ClassVar[str]
+    drivers: ClassVar[tuple[str, ...]]
+    """The drivers of SQLAlchemy that are asynchronous; the first is the one a bare URL gets."""
+    significant_digits: ClassVar[int | None] = None
+    """How many digits of a Numeric this database keeps; None: all that the type declares."""
+    row_lock: ClassVar[bool] = True
+    update_returning: bool = True
+    insert_returning: bool = True
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+
+    def engine_options(self) -> dict[str, Any]:
+        """Arguments for `create_async_engine`."""
+        return {
+            "pool_size": 20,
+            "max_overflow": 0,
+            "pool_timeout": WAIT_SECONDS,
+            "pool_use_lifo": True,
+            "hide_parameters": True,  # an exception goes into logs, what was written into the row does not
+        }
+
+    @abstractmethod
+    def install(self, engine: AsyncEngine) -> None:
+        """Event listeners that every connection of this engine needs."""
+
+    def driver(self, engine: AsyncEngine) -> Driver | None:
+        """The executor of compiled statements, None when statements go through SQLAlchemy's."""
+        return None
+
+    def result_processor(self, kind: TypeEngine[Any], sql_dialect: SQLDialect) -> Processor:
+        """From the driver's value to the Python value."""
+        processor: Processor = kind._cached_result_processor(sql_dialect, None)
+        return processor
+
+    def codec(self, kind: TypeEngine[Any], processor: Processor) -> Codec:
+        """From the driver's value to one that JSON has."""
+        to_json = self.form(kind)
+        if processor is None or to_json is None:
+            return processor or to_json
+        return lambda value: to_json(processor(value))
+
+    def form(self, kind: TypeEngine[Any]) -> Codec:
+        """From the Python value to one that JSON has."""
+        return json_form(kind)
+
+    def fault(self, error: BaseException) -> DatabaseFault | None:
+        """The fault behind an exception of SQLAlchemy's; None for what the application raised itself."""
+        if isinstance(error, DatabaseFault):
+            return error
+        if isinstance(error, PoolTimeout):
+            return ConnectionLost("no connection came free in time")
+        if not isinstance(error, DBAPIError) or error.orig is None:
+            return None
+        return self.driver_fault(error.orig)
+
+    def statement_fault(self, error: Exception) -> Exception:
+        """What to raise for an exception that one of our own statements ended with."""
+        if isinstance(error, OSError):
+            return ConnectionLost("the server is away")
+        return self.fault(error) or self.driver_fault(error) or error
+
+    @abstractmethod
+    def driver_fault(self, error: BaseException) -> DatabaseFault | None:
+        """The fault behind one of the driver's own exceptions."""
+
+
+def keep_sound(engine: AsyncEngine, is_closed: Callable[[Any], bool]) -> None:
+    """Neither hand out a connection that the server has closed, nor keep one that timed out.
+
+    `is_closed` asks the driver's connection, which knows without asking the server.
+    """
+
+    def refuse(connection: Any, _record: Any, _proxy: Any) -> None:
+        if is_closed(connection.driver_connection):
+            raise DisconnectionError("the server closed this connection")
+
+    event.listen(engine.sync_engine, "checkout", refuse)
+    event.listen(engine.sync_engine, "handle_error", _lose)
+
+
+def _lose(context: ExceptionContext) -> Exception | None:
+    """A timeout or a broken socket: no error of the driver's, so SQLAlchemy would keep the connection."""
+    if not isinstance(context.original_exception, OSError):
+        return None
+    context.is_disconnect = True
+    context.invalidate_pool_on_disconnect = False  # a slow statement says nothing about other connections
+    held: Any = context.connection
+    held.connection.dbapi_connection._terminate_force_close()  # a farewell would be waited for as well
+    return ConnectionLost("the server is away")

@@ -1,0 +1,96 @@
+"""MariaDB and MySQL through asyncmy."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from .base import STATEMENT_SECONDS, WAIT_SECONDS, Dialect, keep_sound
+from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, Violation
+
+_VIOLATIONS: Mapping[Any, Any] = {
+    1062: "unique",
+    1586: "unique",
+    1216: "foreign_key",
+    1217: "foreign_key",
+    1451: "foreign_key",
+    1452: "foreign_key",
+    3819: "check",
+    4025: "check",
+    1048: "not_null",
+    1364: "not_null",
+}
+_VALUES = {1264, 1265, 1292, 1366, 1406}
+_BUSY = {1020, 1205, 1213}
+_AWAY = {1040, 1053, 1927, 1969, 2002, 2003, 2006, 2013, 2014, 2055}
+
+# `now()` as a default gives UTC, and what does not fit is refused, however the server is configured.
+_SESSION = "SET time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')"
+
+
+class MySQL(Dialect):
+    """MariaDB 10.6 and later, MySQL 8; statements go through SQLAlchemy's executor."""
+
+    name: ClassVar[str] = "mysql"
+    drivers: ClassVar[tuple[str, ...]] = ("asyncmy", "aiomysql")
+    update_returning = False
+
+    def __init__(self, url: URL) -> None:
+        super().__init__(url)
+        # INSERT .. RETURNING is MariaDB's alone.
+        self.insert_returning = url.get_backend_name() == "mariadb"
+
+    def engine_options(self) -> dict[str, Any]:
+        options = super().engine_options()
+        connect: dict[str, Any] = {"charset": "utf8mb4", "init_command": _SESSION}
+        if not self.url.drivername.endswith("asyncmy"):
+            connect["connect_timeout"] = int(WAIT_SECONDS)
+            return {**options, "pool_pre_ping": True, "connect_args": connect}
+        waits = {"read_timeout": int(STATEMENT_SECONDS), "async_creator_fn": _connect}
+        return {**options, "connect_args": {**connect, **waits}}
+
+    def install(self, engine: AsyncEngine) -> None:
+        if self.url.drivername.endswith("asyncmy"):
+            keep_sound(engine, lambda connection: bool(connection._stream_broken))
+
+    def driver_fault(self, error: BaseException) -> DatabaseFault | None:
+        code = error.args[0] if error.args else None
+        message = str(error.args[-1]) if error.args else ""
+        if code in _VIOLATIONS:
+            return ConstraintViolated(_violation(_VIOLATIONS[code], message))
+        if code in _VALUES:
+            columns = re.findall(r"for column .*?[`'](\w+)[`'] at", message)
+            return ConstraintViolated(Violation("value", None, tuple(columns)))
+        if code in _BUSY:
+            return Busy("lock wait or deadlock")
+        if code in _AWAY or isinstance(error, OSError):
+            return ConnectionLost("the server is away")
+        return None
+
+
+async def _connect(*arguments: Any, **options: Any) -> Any:
+    """Whatever keeps a connection from being made: the database is away."""
+    import asyncmy
+
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            return await asyncmy.connect(*arguments, **options)
+    except (OSError, asyncmy.errors.MySQLError) as error:
+        raise ConnectionLost("no connection to the server") from error
+
+
+def _violation(kind: Any, message: str) -> Violation:
+    if kind == "unique":
+        key = re.search(r"for key '(?:[^']*\.)?([^'.]+)'\s*$", message)
+        return Violation(kind, key[1] if key else None)
+    if kind == "not_null":
+        return Violation(kind, None, tuple(re.findall(r"(?:Column|Field) '(\w+)'", message)))
+    name = re.search(r"CONSTRAINT [`'](?:[^`']*\.)?([^`']+)[`']", message, re.IGNORECASE)
+    key = re.search(r"FOREIGN KEY \((.+?)\)", message)
+    columns = tuple(key[1].replace("`", "").split(", ")) if key else ()
+    return Violation(kind, name[1] if name else None, columns)

@@ -1,0 +1,196 @@
+"""PostgreSQL through asyncpg: compiled statements on the connections of SQLAlchemy's pool."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from sqlalchemy import Float, Numeric
+from sqlalchemy.engine import Dialect as SQLDialect
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.util import greenlet_spawn
+
+from .base import STATEMENT_SECONDS, WAIT_SECONDS, Dialect, Driver, keep_sound
+from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, Violation
+from .query import Processor, Query, Result
+
+_NUMERIC, _FLOAT8 = 1700, 701  # pg_type oids
+
+_VIOLATIONS: Mapping[str, Any] = {
+    "23505": "unique",
+    "23P01": "unique",
+    "23503": "foreign_key",
+    "23001": "foreign_key",
+    "23514": "check",
+    "23502": "not_null",
+}
+_BUSY = {"40001", "40P01", "55P03"}
+_AWAY_CLASSES = ("08", "53", "57", "58")
+_STALE_PLAN = (
+    "InvalidCachedStatementError"  # a table changed its shape; asyncpg has forgotten the plan by now
+)
+
+
+class PostgreSQL(Dialect):
+    """PostgreSQL 12 and later."""
+
+    name: ClassVar[str] = "postgresql"
+    drivers: ClassVar[tuple[str, ...]] = ("asyncpg", "psycopg")
+
+    @property
+    def _has_asyncpg(self) -> bool:
+        return self.url.drivername.endswith("asyncpg")
+
+    def engine_options(self) -> dict[str, Any]:
+        options = super().engine_options()
+        if not self._has_asyncpg:
+            return {**options, "pool_pre_ping": True, "connect_args": {"connect_timeout": int(WAIT_SECONDS)}}
+        waits = {"timeout": WAIT_SECONDS, "command_timeout": STATEMENT_SECONDS}
+        return {**options, "connect_args": {**waits, "async_creator_fn": _connect}}
+
+    def install(self, engine: AsyncEngine) -> None:
+        if self._has_asyncpg:
+            keep_sound(engine, lambda connection: bool(connection.is_closed()))
+
+    def driver(self, engine: AsyncEngine) -> Driver | None:
+        return AsyncpgDriver(engine) if self._has_asyncpg else None
+
+    def result_processor(self, kind: TypeEngine[Any], sql_dialect: SQLDialect) -> Processor:
+        # What the driver would tell of the column; a Float is no Numeric since SQLAlchemy 2.1.
+        own = kind.impl_instance if isinstance(kind, TypeDecorator) else kind
+        code = _FLOAT8 if isinstance(own, Float) else _NUMERIC if isinstance(own, Numeric) else None
+        processor: Processor = kind._cached_result_processor(sql_dialect, code)
+        return processor
+
+    def driver_fault(self, error: BaseException) -> DatabaseFault | None:
+        # SQLAlchemy's wrapper of asyncpg's error has the state, but not the names.
+        named_here = hasattr(error, "constraint_name") or hasattr(error, "diag")
+        cause = error if named_here else (error.__cause__ or error)
+        state = getattr(cause, "sqlstate", None) or ""
+        named = {kind.__name__ for kind in type(cause).__mro__}
+        if state in _VIOLATIONS:
+            return ConstraintViolated(_violation(_VIOLATIONS[state], cause))
+        if state in _BUSY or _STALE_PLAN in named:
+            return Busy("serialization failure or deadlock")
+        if state.startswith("22") or "DataError" in named:
+            return ConstraintViolated(Violation("value"))
+        if state.startswith(_AWAY_CLASSES) or isinstance(cause, OSError):
+            return ConnectionLost("the server is away")
+        lost = not state and named & {"InternalClientError", "InterfaceError", "OperationalError"}
+        return ConnectionLost("the connection was lost") if lost else None
+
+
+def _violation(kind: Any, error: Any) -> Violation:
+    told = getattr(error, "diag", error)  # psycopg keeps the details apart
+    column = getattr(told, "column_name", None)
+    detail = getattr(told, "detail", None) or getattr(told, "message_detail", None) or ""
+    key = re.match(r"Key \((.+?)\)=", detail)
+    columns = (column,) if column else tuple(key[1].replace('"', "").split(", ")) if key else ()
+    return Violation(kind, getattr(told, "constraint_name", None), columns)
+
+
+async def _connect(*arguments: Any, **options: Any) -> Any:
+    """Whatever keeps a connection from being made: the database is away."""
+    import asyncpg
+
+    making = asyncio.ensure_future(asyncpg.connect(*arguments, **options))
+    try:
+        return await asyncio.shield(making)
+    except asyncio.CancelledError:
+        making.add_done_callback(_discard)  # asyncpg loses an error when it is cancelled in mid-handshake
+        raise
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise ConnectionLost("no connection to the server") from error
+
+
+def _discard(made: asyncio.Future[Any]) -> None:
+    if not made.cancelled() and made.exception() is None:
+        made.result().terminate()
+
+
+class AsyncpgDriver:
+    """Statements on asyncpg connections that are borrowed from SQLAlchemy's pool."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._connect: Callable[[], PoolProxiedConnection] = engine.sync_engine.raw_connection
+
+    async def run_alone(self, query: Query, values: Mapping[str, Any], *, writes: bool) -> Result:
+        sql, arguments = query.prepare(values)
+        borrowed = await greenlet_spawn(self._connect)
+        try:
+            result = await _fetch(borrowed.driver_connection, query, sql, arguments)
+        except BaseException as error:
+            if _is_refusal(error):
+                borrowed.close()
+            else:
+                borrowed.invalidate()
+            raise
+        borrowed.close()
+        return result
+
+    async def begin(self, *, writes: bool) -> _AsyncpgTransaction:
+        borrowed = await greenlet_spawn(self._connect)
+        connection: Any = borrowed.driver_connection
+        try:
+            await connection.execute("BEGIN")
+        except BaseException:
+            borrowed.invalidate()
+            raise
+        return _AsyncpgTransaction(borrowed)
+
+    async def close(self) -> None:
+        """The engine owns the pool."""
+
+
+async def _fetch(connection: Any, query: Query, sql: str, arguments: list[Any]) -> Result:
+    if query.returns_rows:
+        rows = await connection.fetch(sql, *arguments)
+        return Result(rows, len(rows), False)
+    status: str = await connection.execute(sql, *arguments)
+    return Result((), int(status.rpartition(" ")[2]), False)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """The server said no: the connection is sound. Anything else may have left it amid an answer."""
+    return isinstance(error, Exception) and bool(getattr(error, "sqlstate", None))
+
+
+class _AsyncpgTransaction:
+    """A transaction of ours; the pool does not see it, so the connection goes back only when it has ended."""
+
+    def __init__(self, borrowed: PoolProxiedConnection) -> None:
+        self._borrowed = borrowed
+        self._connection: Any = borrowed.driver_connection
+        self._sound = True
+
+    async def run(self, query: Query, values: Mapping[str, Any]) -> Result:
+        sql, arguments = query.prepare(values)
+        try:
+            return await _fetch(self._connection, query, sql, arguments)
+        except BaseException as error:
+            self._sound = _is_refusal(error)
+            raise
+
+    async def commit(self) -> None:
+        if await self._end("COMMIT") != "COMMIT":
+            # What PostgreSQL answers where an earlier statement of the transaction had failed.
+            raise Busy("the transaction had failed and was rolled back")
+
+    async def rollback(self) -> None:
+        if self._sound:
+            await self._end("ROLLBACK")
+        else:
+            self._borrowed.invalidate()
+
+    async def _end(self, sql: str) -> str:
+        try:
+            status: str = await self._connection.execute(sql)
+        except BaseException:
+            self._borrowed.invalidate()
+            raise
+        self._borrowed.close()
+        return status

@@ -1,0 +1,103 @@
+"""One statement shape, compiled once: how to bind values to it and how to read its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Executable
+from sqlalchemy.engine import Dialect as SQLDialect
+from sqlalchemy.sql.compiler import SQLCompiler
+
+if TYPE_CHECKING:
+    from .base import Dialect
+
+Processor = Callable[[Any], Any] | None
+Codec = Callable[[Any], Any] | None
+"""From the driver's value to one that orjson writes; None: it is one already."""
+
+
+class Result:
+    """What a statement gave: rows (as the driver has them unless `decoded`) and how many it touched."""
+
+    __slots__ = ("count", "decoded", "rows")
+
+    def __init__(self, rows: Sequence[Any], count: int, decoded: bool) -> None:
+        self.rows, self.count, self.decoded = rows, count, decoded
+
+
+class Query:
+    """A compiled statement, with the conversions of its values and of its rows."""
+
+    __slots__ = (
+        "_binds",
+        "_compiled",
+        "_expands",
+        "clause_names",
+        "codecs",
+        "core",
+        "makers",
+        "names",
+        "processors",
+        "raw_codecs",
+        "returns_rows",
+        "sql",
+    )
+
+    def __init__(self, core: Executable, dialect: Dialect, sql_dialect: SQLDialect) -> None:
+        compiled = core.compile(dialect=sql_dialect)  # type: ignore[attr-defined]  # Executables are ClauseElements
+        assert isinstance(compiled, SQLCompiler)  # noqa: S101 - DDL never comes here
+        self.core = core
+        self.sql = compiled.string
+        self.clause_names: tuple[str, ...] = ()
+        self.makers: dict[Any, Callable[[Sequence[Any]], Any]] = {}
+        self.names: Mapping[Any, str] = compiled.bind_names
+        self.returns_rows = bool(compiled._result_columns)
+        self._compiled = compiled
+        self._expands = bool(compiled.post_compile_params)
+        processors: Mapping[str, Any] = compiled._bind_processors
+        self._binds = [
+            (name, processors.get(name), compiled.binds[name].effective_value)
+            for name in compiled.positiontup or ()
+        ]
+        types = [column.type for column in compiled._result_columns]
+        self.processors: list[Processor] = [dialect.result_processor(kind, sql_dialect) for kind in types]
+        self.raw_codecs: list[Codec] = [
+            dialect.codec(kind, processor) for kind, processor in zip(types, self.processors, strict=True)
+        ]
+        self.codecs: list[Codec] = [dialect.form(kind) for kind in types]
+
+    def prepare(self, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
+        """The SQL text and its positional arguments."""
+        if self._expands:
+            return self._expand(values)
+        arguments = []
+        for name, processor, default in self._binds:
+            value = values.get(name, default)
+            arguments.append(value if processor is None else processor(value))
+        return self.sql, arguments
+
+    def _expand(self, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
+        """`IN` lists get one marker per value, known only now."""
+        compiled = self._compiled
+        parameters = compiled.construct_params(dict(values), escape_names=False)
+        expanded = compiled._process_parameters_for_postcompile(parameters)
+        everything = {**parameters, **expanded.additional_parameters}
+        processors: Mapping[str, Any] = {**compiled._bind_processors, **expanded.processors}
+        arguments = []
+        for name in expanded.positiontup or ():
+            convert = processors.get(name)
+            arguments.append(everything[name] if convert is None else convert(everything[name]))
+        return expanded.statement, arguments
+
+    def decode(self, result: Result) -> list[tuple[Any, ...]]:
+        """The rows as Python values, whichever executor they came from."""
+        if result.decoded:
+            return [tuple(row) for row in result.rows]
+        return [
+            tuple(
+                value if processor is None else processor(value)
+                for value, processor in zip(row, self.processors, strict=True)
+            )
+            for row in result.rows
+        ]

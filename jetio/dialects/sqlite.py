@@ -1,0 +1,166 @@
+"""SQLite: foreign keys, write-ahead log, an in-memory URL that all connections share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import sqlite3
+import tempfile
+import weakref
+from pathlib import Path
+from typing import Any, ClassVar
+
+import aiosqlite
+from sqlalchemy import URL, Connection, Float, event
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.types import TypeEngine
+
+from ..columns import UtcDateTime
+from .base import WAIT_SECONDS, Dialect, Driver
+from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, Violation
+from .query import Codec, Processor
+from .sqlite_driver import PRAGMAS, SQLiteDriver
+
+# At DEBUG it writes every parameter of every statement into the log, password hashes among them.
+logging.getLogger("aiosqlite").setLevel(logging.INFO)
+
+BEGIN_OPTION = "jetio_begin"
+"""Execution option of a connection: how its transactions begin (IMMEDIATE unless it says DEFERRED)."""
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_AWAY = {
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_NOTADB,
+}
+
+
+class SQLite(Dialect):
+    """SQLite through aiosqlite for sessions, through the standard library for compiled statements."""
+
+    name: ClassVar[str] = "sqlite"
+    drivers: ClassVar[tuple[str, ...]] = ("aiosqlite",)
+    significant_digits: ClassVar[int | None] = 15
+    row_lock: ClassVar[bool] = False
+
+    def __init__(self, url: URL) -> None:
+        super().__init__(_shared_memory(self, url) if _is_memory(url) else url)
+
+    def engine_options(self) -> dict[str, Any]:
+        connect = {"timeout": WAIT_SECONDS, "async_creator_fn": _connect}
+        return {**super().engine_options(), "connect_args": connect}
+
+    def install(self, engine: AsyncEngine) -> None:
+        event.listen(engine.sync_engine, "connect", _prepare_connection)
+        event.listen(engine.sync_engine, "begin", _begin)
+        event.listen(engine.sync_engine, "close", _let_go)
+        event.listen(engine.sync_engine, "checkin", _leave_nothing_open)
+
+    def driver(self, engine: AsyncEngine) -> Driver:
+        [path], options = engine.dialect.create_connect_args(self.url)
+        return SQLiteDriver(path, uri=bool(options.get("uri")))
+
+    def codec(self, kind: TypeEngine[Any], processor: Processor) -> Codec:
+        return _moment if isinstance(kind, UtcDateTime) else super().codec(kind, processor)
+
+    def form(self, kind: TypeEngine[Any]) -> Codec:
+        return _real if isinstance(kind, Float) else super().form(kind)
+
+    def driver_fault(self, error: BaseException) -> DatabaseFault | None:
+        code = getattr(error, "sqlite_errorcode", None)
+        if isinstance(error, sqlite3.IntegrityError):
+            return ConstraintViolated(_violation(error, code))
+        if isinstance(error, OverflowError):
+            return ConstraintViolated(Violation("value"))
+        if code == sqlite3.SQLITE_BUSY_SNAPSHOT:
+            return Busy("a reading transaction wanted to write, and another was quicker")
+        if code is not None and (code & 0xFF) in _BUSY | _AWAY:
+            return ConnectionLost("the database is locked or cannot be opened")
+        return None
+
+
+class _Connection(aiosqlite.Connection):
+    """A close that is cancelled is made again by force; then nobody may wait for a thread that has gone."""
+
+    _stopped = False
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        if self._stopped:
+            return None
+        self._stopped = True
+        return super().stop()
+
+
+def _connect(database: str, **options: Any) -> _Connection:
+    connection = _Connection(lambda: sqlite3.connect(database, **options), iter_chunk_size=64)
+    connection._thread.daemon = True  # as SQLAlchemy has it: a forgotten connection does not keep the process
+    return connection
+
+
+def _is_memory(url: URL) -> bool:
+    name = url.database or ""
+    return name in ("", ":memory:", "file::memory:") or url.query.get("mode") == "memory"
+
+
+def _shared_memory(owner: SQLite, url: URL) -> URL:
+    """A file that goes with its owner: a true in-memory database would be one connection for all."""
+    folder = tempfile.mkdtemp(prefix="jetio-")
+    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
+    return url.set(database=str(Path(folder) / "memory.db"), query={})
+
+
+def _real(number: float | None) -> float | None:
+    """RETURNING gives the integer 8 for an 8.0."""
+    return None if number is None else float(number)
+
+
+def _moment(text: str | None) -> str | None:
+    """`2026-01-02 03:04:05.000006` as RFC 3339 with Z, the way a UTC datetime is written elsewhere."""
+    if text is None:
+        return None
+    moment = f"{text[:10]}T{text[11:]}"
+    return f"{moment[:19]}Z" if moment.endswith(".000000") else f"{moment}Z"
+
+
+def _prepare_connection(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # BEGIN is ours: the driver's own would upgrade a read and fail
+    cursor = connection.cursor()
+    for pragma in PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    how = connection.get_execution_options().get(BEGIN_OPTION, "IMMEDIATE")
+    connection.exec_driver_sql(f"BEGIN {how}")
+
+
+def _let_go(connection: Any, _record: Any) -> None:
+    """Roll back before closing: a closed connection keeps the write lock for as long as anybody, if only the
+    traceback of a cancelled request, remembers a cursor of it."""
+    held = connection.driver_connection
+    if held._connection is not None:
+        held._tx.put_nowait((None, held._connection.rollback))  # after the statement that is on its way
+
+
+def _leave_nothing_open(connection: Any, record: Any) -> None:
+    """A COMMIT that was refused leaves its transaction open, which SQLAlchemy knows of no database."""
+    held = None if connection is None else connection.driver_connection._connection
+    if held is not None and held.in_transaction:
+        _let_go(connection, record)
+
+
+def _violation(error: sqlite3.IntegrityError, code: int | None) -> Violation:
+    kind, _, subject = str(error).partition(" constraint failed: ")
+    columns = tuple(name.rpartition(".")[2].strip() for name in subject.split(",") if "." in name)
+    if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+        return Violation("foreign_key")
+    if kind == "UNIQUE":
+        index = subject.removeprefix("index ").strip("'") if subject.startswith("index ") else None
+        return Violation("unique", index, columns)
+    if kind == "NOT NULL":
+        return Violation("not_null", None, columns)
+    return Violation("check", subject or None) if kind == "CHECK" else Violation("value")
