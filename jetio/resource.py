@@ -1,0 +1,337 @@
+"""What a model is to the API: its fields, key, relations and constraints, read from the mapper once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import Column, ColumnElement, Numeric, Table, or_
+from sqlalchemy import inspect as mapped
+from sqlalchemy.exc import NoInspectionAvailable
+from sqlalchemy.orm import Mapper, RelationshipDirection, Session
+
+from .columns import is_unsized_decimal
+from .declared import LISTS, Declared
+from .errors import ConfigError
+from .limits import annotations_of, is_secret, limited
+from .policy import Policy, PolicyLike
+from .relations import ForeignKey, Relation, checks_of, foreign_keys_of, relation_of, uniques_of
+
+__all__ = ["Field", "Resource", "add_rules", "model_of", "resource_of"]
+
+_ALWAYS_HIDDEN = re.compile(r"^_|^hashed_password$|^password_hash$|_token_hash$|^totp_secret$")
+_WRITES = ("insert", "update", "delete")
+_MAPPER_EVENTS = [f"{when}_{write}" for when in ("before", "after") for write in _WRITES]
+_FLUSH_EVENTS = ("before_flush", "after_flush", "after_flush_postexec")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One column as clients see it. `annotation` carries every limit of the column."""
+
+    name: str
+    column: Column[Any]
+    annotation: Any
+    nullable: bool
+    primary_key: bool
+    hidden: bool
+    readable: bool
+    creatable: bool
+    updatable: bool
+    admin_read: bool
+    admin_write: bool
+    required: bool
+    default: Callable[[Any], Any] | None
+    shown_default: Any
+    on_update: Callable[[Any], Any] | None
+    generated: bool
+    unsettable: bool
+
+    @property
+    def bind(self) -> str:
+        """The name of this column's value in a statement; never a column's own, which SQLAlchemy reserves."""
+        return f"v_{self.name}"
+
+
+@dataclass(frozen=True, eq=False)
+class Resource:
+    """A model, read once: nothing asks the mapper again."""
+
+    model: type[Any]
+    mapper: Mapper[Any]
+    table: Table
+    name: str
+    title: str
+    fields: Mapping[str, Field]
+    key: tuple[Field, ...]
+    by_column: Mapping[str, str]
+    relations: Mapping[str, Relation]
+    foreign_keys: tuple[ForeignKey, ...]
+    uniques: Mapping[str, tuple[str, ...]]
+    checks: Mapping[str, tuple[str, ...]]
+    version: str | None
+    floors: tuple[Mapping[str, Policy], ...]
+    criterion: ColumnElement[bool] | None
+    mistakes: tuple[str, ...]
+
+    @cached_property
+    def key_adapters(self) -> tuple[TypeAdapter[Any], ...]:
+        """Parsers of the key's values as they stand in a URL."""
+        return tuple(TypeAdapter(item.annotation) for item in self.key)
+
+    def readable(self, *, admin: bool) -> tuple[Field, ...]:
+        """The fields that a caller of this kind may see, in the mapper's order."""
+        return tuple(
+            item for item in self.fields.values() if item.readable and (admin or not item.admin_read)
+        )
+
+    @property
+    def has_admin_fields(self) -> bool:
+        """Whether admins see more fields than others, or set more."""
+        return any(item.admin_read or item.admin_write for item in self.fields.values())
+
+    @property
+    def has_events(self) -> bool:
+        """Whether somebody waits to see objects: validators, or listeners of mapper, attributes or sessions.
+
+        Asked at build: listeners may be registered after the model was read.
+        """
+        sets = [self.mapper.class_manager[name].dispatch.set for name in self.fields]
+        flushes = [getattr(Session().dispatch, name) for name in _FLUSH_EVENTS]
+        writes = [getattr(self.mapper.dispatch, name) for name in _MAPPER_EVENTS]
+        if self.mapper.version_id_col is not None and self.version is None:
+            return True  # versions that only the mapper knows to make
+        return bool(self.mapper.validators) or any(map(list, (*sets, *flushes, *writes)))
+
+    @property
+    def deletes_others(self) -> bool:
+        """Whether other rows go with the model's own: by cascades, or as links of a many-to-many."""
+        return any(
+            item.cascade.delete or item.secondary is not None
+            for item in self.mapper.relationships
+            if not (item.passive_deletes or item.viewonly)
+        )
+
+    @property
+    def referring(self) -> list[Relation]:
+        """The relationships to rows that refer to this one and do not go with it."""
+        return [
+            self.relations[item.key]
+            for item in self.mapper.relationships
+            if item.direction is RelationshipDirection.ONETOMANY and not item.cascade.delete
+        ]
+
+    def inexact(self, digits: int) -> list[str]:
+        """The fields that a database loses digits of which keeps so many."""
+        kinds = {name: item.column.type for name, item in self.fields.items()}
+        return [
+            name
+            for name, kind in kinds.items()
+            if isinstance(kind, Numeric) and (kind.precision or 0) > digits
+        ]
+
+
+_resources: dict[type[Any], Resource] = {}
+
+
+def resource_of(model: type[Any]) -> Resource:
+    """The Resource of a mapped class; raises ConfigError for anything else."""
+    found = _resources.get(model)
+    if found is None:
+        found = _resources[model] = _read(model)
+    return found
+
+
+def add_rules(
+    model: type[Any], columns: Mapping[str, Mapping[str, Any]], floor: Mapping[str, PolicyLike]
+) -> None:
+    """Add to a model's `class API` from elsewhere, before the application is built.
+
+    `columns` maps attributes to what an `info={"jetio": ...}` may say (`hidden`, `read_only`, `admin_only`,
+    `normalise` and limits); `floor` is a policy that every router of the model obeys beside its own.
+    """
+    mapper = _mapper_of(model)
+    for name, rules in columns.items():
+        column = mapper.columns[name]
+        column.info["jetio"] = {**column.info.get("jetio", {}), **rules}
+    model.__api_floor__ = dict(floor)
+    _resources.pop(model, None)
+
+
+def model_of(resource: Resource, key: ForeignKey) -> type[Any] | None:
+    """The model that a foreign key names, None where its table has none."""
+    mappers = resource.mapper.registry.mappers
+    return next((mapper.class_ for mapper in mappers if mapper.local_table is key.table), None)
+
+
+# ---- reading the mapper ----------------------------------------------------------------------------------
+
+
+def _mapper_of(model: type[Any]) -> Mapper[Any]:
+    try:
+        mapper: Mapper[Any] = mapped(model)
+    except NoInspectionAvailable:
+        raise ConfigError(
+            f"{model!r} is no mapped class; write `class {getattr(model, '__name__', 'Post')}(JetioModel)`"
+        ) from None
+    return mapper
+
+
+def _table_of(model: type[Any], mapper: Mapper[Any]) -> Table:
+    if mapper.inherits is not None and not (mapper.single or mapper.concrete):
+        raise ConfigError(
+            f"{model.__name__} is spread over its own table and that of {mapper.inherits.class_.__name__}; "
+            "leave out its __tablename__ to keep both kinds in one, or write a relationship"
+        )
+    if not isinstance(mapper.local_table, Table):
+        raise ConfigError(
+            f"{model.__name__} is mapped to a {type(mapper.local_table).__name__}, which cannot be written; "
+            "map it to a table"
+        )
+    return mapper.local_table
+
+
+def _read(model: type[Any]) -> Resource:
+    mapper = _mapper_of(model)
+    mapper.registry.configure()
+    table, declared, annotations = _table_of(model, mapper), Declared(model), annotations_of(model)
+    fields: dict[str, Field] = {}
+    mistakes = list(declared.mistakes)
+    for attribute in mapper.column_attrs:
+        name, column = attribute.key, attribute.columns[0]
+        if isinstance(column, Column):  # what else stands there is an expression, which nobody can write
+            fields[name] = _field(model, mapper, name, column, annotations.get(name), declared)
+            mistakes += _mistakes_of(model, fields[name])
+    by_column = {item.column.name: name for name, item in fields.items()}
+    return Resource(
+        model=model,
+        mapper=mapper,
+        table=table,
+        name=table.name,
+        title=model.__name__,
+        fields=fields,
+        key=tuple(fields[by_column[column.name]] for column in mapper.primary_key),
+        by_column=by_column,
+        relations={item.key: relation_of(item) for item in mapper.relationships},
+        foreign_keys=foreign_keys_of(table, by_column),
+        uniques=uniques_of(table, by_column),
+        checks=checks_of(table, by_column),
+        version=_version_of(mapper, by_column),
+        floors=declared.floors,
+        criterion=_criterion(mapper),
+        mistakes=(*mistakes, *declared.unknown(model, fields)),
+    )
+
+
+def _criterion(mapper: Mapper[Any]) -> ColumnElement[bool] | None:
+    """What tells the rows of a class from those of the others in its table."""
+    if not mapper.single or mapper.inherits is None:
+        return None
+    kind: Any = mapper.polymorphic_on
+    return or_(*(kind == item.polymorphic_identity for item in mapper.self_and_descendants))
+
+
+def _mistakes_of(model: type[Any], item: Field) -> list[str]:
+    if not is_unsized_decimal(item.column.type):
+        return []
+    return [
+        f"{model.__name__}.{item.name} is a Decimal without a size, which every database would choose "
+        "differently; write mapped_column(Numeric(12, 2))"
+    ]
+
+
+def _field(
+    model: type[Any],
+    mapper: Mapper[Any],
+    name: str,
+    column: Column[Any],
+    annotation: Any,
+    declared: Declared,
+) -> Field:
+    info = column.info.get("jetio", {})
+    named = {kind for kind in LISTS if name in declared.lists[kind] or info.get(kind)}
+    made = _made_by_mapper(mapper, column)
+    generated = made is not None or _is_generated(column) or mapper.version_id_col is column
+    hidden = "hidden" in named or any(_ALWAYS_HIDDEN.search(known) for known in (name, column.name))
+    admin = declared.admin.get(name) or info.get("admin_only")
+    default, shown = (made, None) if made is not None else _default(column)
+    has_default = default is not None or shown is not _ABSENT or column.server_default is not None
+    writable = not (hidden or generated or "read_only" in named or column.computed is not None)
+    key = column.primary_key
+    return Field(
+        name=name,
+        column=column,
+        annotation=limited(model, name, column, annotation, info),
+        nullable=bool(column.nullable),
+        primary_key=key,
+        hidden=hidden,
+        readable=not (hidden or "write_only" in named or is_secret(annotation, column)),
+        creatable=writable,
+        updatable=writable and not key and "create_only" not in named,
+        admin_read=admin in ("both", "read"),
+        admin_write=admin in ("both", "write"),
+        required=writable and not (column.nullable or has_default or _is_counted(column)),
+        default=default,
+        shown_default=None if shown is _ABSENT else shown,
+        on_update=_on_update(column),
+        generated=generated,
+        unsettable=not (
+            writable or generated or column.nullable or has_default or column.computed is not None
+        ),
+    )
+
+
+_ABSENT: Any = object()
+
+
+def _is_counted(column: Column[Any]) -> bool:
+    return column.primary_key and column.table.autoincrement_column is column
+
+
+def _is_generated(column: Column[Any]) -> bool:
+    """A key that the database counts up, or an identity that it insists on: clients never choose it."""
+    if column.identity is not None and column.identity.always:
+        return True
+    return _is_counted(column) and column.default is None and not column.foreign_keys
+
+
+def _made_by_mapper(mapper: Mapper[Any], column: Column[Any]) -> Callable[[Any], Any] | None:
+    """What SQLAlchemy itself would put into a new row: the first version, or the kind of object."""
+    if mapper.version_id_col is column and _counts_versions(mapper):
+        return lambda context: 1
+    if mapper.polymorphic_on is column:
+        return lambda context: mapper.polymorphic_identity
+    return None
+
+
+def _version_of(mapper: Mapper[Any], by_column: Mapping[str, str]) -> str | None:
+    """The field that counts the versions of a row, where SQLAlchemy was told to."""
+    column: Any = mapper.version_id_col
+    return by_column[column.name] if _counts_versions(mapper) else None
+
+
+def _counts_versions(mapper: Mapper[Any]) -> bool:
+    """Whether the versions of the mapper's rows are 1, 2, 3."""
+    generator: Any = mapper.version_id_generator
+    return mapper.version_id_col is not None and bool(generator) and (generator(None), generator(1)) == (1, 2)
+
+
+def _default(column: Column[Any]) -> tuple[Callable[[Any], Any] | None, Any]:
+    """How the column's Python-side default is made, and the value to show in the docs."""
+    default: Any = column.default
+    if default is None or default.is_sequence:
+        return None, _ABSENT
+    if default.is_scalar:
+        return (lambda context: default.arg), default.arg
+    return (default.arg if default.is_callable else None), None  # an SQL expression stands in the statement
+
+
+def _on_update(column: Column[Any]) -> Callable[[Any], Any] | None:
+    change: Any = column.onupdate
+    if change is None or change.is_clause_element:
+        return None
+    return (lambda context: change.arg) if change.is_scalar else change.arg
