@@ -1,0 +1,417 @@
+"""Who may do what to which rows: one decision per policy, and how decisions combine."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, or_, true
+
+from .callables import called
+from .errors import ConfigError, Problem, forbidden, unauthenticated
+from .principal import Authenticator, Principal
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from starlette.requests import HTTPConnection
+
+    from .database import UnitOfWork
+
+__all__ = [
+    "Access",
+    "Allow",
+    "AllowWhere",
+    "Decision",
+    "Deny",
+    "Policy",
+    "PolicyContext",
+    "authenticated",
+    "policy",
+    "public",
+    "read_only",
+    "rows",
+]
+
+SAFE_VERBS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+Clause = ColumnElement[bool] | SQLColumnExpression[bool]
+
+
+class Access:
+    """What a policy is asked about: who wants to do what. The body is not read yet, so it is not here."""
+
+    __slots__ = ("action", "item_id", "model", "principal", "request", "verb", "work")
+
+    def __init__(
+        self,
+        request: HTTPConnection,
+        principal: Principal | None,
+        work: UnitOfWork,
+        *,
+        action: str = "",
+        verb: str = "GET",
+        model: type[Any] | None = None,
+        item_id: Any = None,
+    ) -> None:
+        self.request = request
+        self.principal = principal
+        self.work = work
+        self.action = action
+        self.verb = verb
+        self.model = model
+        self.item_id = item_id
+
+    @property
+    def session(self) -> AsyncSession:
+        """A session in the request's own transaction."""
+        return self.work.session()
+
+    def towards(self, model: type[Any], action: str) -> Access:
+        """The same caller asking about another model."""
+        return Access(self.request, self.principal, self.work, action=action, verb="GET", model=model)
+
+
+class Decision:
+    """Allow, Deny or AllowWhere."""
+
+    __slots__ = ()
+
+
+class Allow(Decision):
+    """Every row."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Allow()"
+
+
+class Deny(Decision):
+    """No row; an anonymous caller is answered 401, a known one 403 with this code and detail."""
+
+    __slots__ = ("code", "detail", "problem")
+
+    def __init__(
+        self, code: str = "forbidden", detail: str = "You may not do this", *, problem: Problem | None = None
+    ) -> None:
+        self.code = code
+        self.detail = detail
+        self.problem = problem
+
+    def __repr__(self) -> str:
+        return f"Deny({self.code!r})"
+
+    def raise_for(self, principal: Principal | None) -> NoReturn:
+        """Raise the problem that the caller sees."""
+        if self.problem is not None:
+            raise self.problem.with_traceback(None)  # a constant Deny would gather the stack of every request
+        if principal is None:
+            raise unauthenticated()
+        raise forbidden(self.detail, code=self.code)
+
+
+class AllowWhere(Decision):
+    """The rows for which `clause` is true; a row as written must satisfy `check` (by default the clause)."""
+
+    __slots__ = ("check", "clause")
+
+    def __init__(self, clause: Clause, check: Clause | None = None) -> None:
+        self.clause = _column_element(clause)
+        self.check = self.clause if check is None else _column_element(check)
+
+    def __repr__(self) -> str:
+        return f"AllowWhere({self.clause})"
+
+
+def _column_element(clause: Clause) -> ColumnElement[bool]:
+    """SQLAlchemy's own reading of what may stand in a WHERE: a mapped attribute or a bool may, too."""
+    return clause if isinstance(clause, ColumnElement) else and_(true(), clause)
+
+
+ALLOW = Allow()
+
+
+def both(first: Decision, second: Decision) -> Decision:
+    """AND: what either refuses is refused."""
+    if isinstance(first, Deny) or isinstance(second, Allow):
+        return first
+    if isinstance(second, Deny) or isinstance(first, Allow):
+        return second
+    assert isinstance(first, AllowWhere) and isinstance(second, AllowWhere)  # noqa: S101, PT018 - nothing else is left
+    return AllowWhere(and_(first.clause, second.clause), and_(first.check, second.check))
+
+
+def either(first: Decision, second: Decision) -> Decision:
+    """OR of whole decisions: the permission of one never meets the rows of the other."""
+    if isinstance(first, Allow) or isinstance(second, Deny):
+        return first
+    if isinstance(second, Allow) or isinstance(first, Deny):
+        return second
+    assert isinstance(first, AllowWhere) and isinstance(second, AllowWhere)  # noqa: S101, PT018 - nothing else is left
+    return AllowWhere(or_(first.clause, second.clause), or_(first.check, second.check))
+
+
+def negated(decision: Decision) -> Decision:
+    """NOT: with `IS NOT TRUE`, so that a NULL in the clause cannot make the negation lie. A 401 stays one."""
+    if isinstance(decision, Deny):
+        return decision if decision.problem is not None and decision.problem.status == 401 else ALLOW
+    if isinstance(decision, AllowWhere):
+        return AllowWhere(decision.clause.is_not(true()), decision.check.is_not(true()))
+    return Deny()
+
+
+class PolicyContext(Protocol):
+    """What a policy may learn at build."""
+
+    @property
+    def authenticator(self) -> Authenticator | None: ...
+
+    @property
+    def model(self) -> type[Any] | None:
+        """The model whose rows are guarded; None on a handler, which has none."""
+        ...
+
+    def owner_column(self, model: type[Any], candidates: tuple[str, ...] | None = None) -> ColumnElement[Any]:
+        """The column of the model that names the owner; raises ConfigError when there is none."""
+        ...
+
+
+class Policy:
+    """A rule that can be combined with `&`, `|` and `~`; `bind` runs once, at build."""
+
+    authenticator: Authenticator | None = None
+    """Set by rules that know how to find the caller; the application's own is used otherwise."""
+
+    admits_anonymous: bool = False
+    """Whether somebody who is not signed in may pass: documentation then says that login is optional."""
+
+    needs_caller: bool = False
+    """Whether the rule is pointless where nothing finds out who is calling: the build refuses that."""
+
+    knows_caller: bool = False
+    """Whether the rule itself finds out who is calling, as dependencies of old do."""
+
+    async def __call__(self, access: Access) -> Decision:
+        raise NotImplementedError
+
+    def bind(self, context: PolicyContext) -> Policy:
+        """This rule with what it needs from the application; raises ConfigError."""
+        return self
+
+    def __and__(self, other: PolicyLike) -> Policy:
+        return _Pair(self, as_policy(other), both, "&")
+
+    def __rand__(self, other: PolicyLike) -> Policy:
+        return as_policy(other) & self
+
+    def __or__(self, other: PolicyLike) -> Policy:
+        return _Pair(self, as_policy(other), either, "|")
+
+    def __ror__(self, other: PolicyLike) -> Policy:
+        return as_policy(other) | self
+
+    def __invert__(self) -> Policy:
+        return _Not(self)
+
+    def __repr__(self) -> str:
+        return type(self).__name__.strip("_").lower()
+
+
+PolicyLike = Policy | Callable[..., Any]
+RuleFunction = Callable[[Access], Awaitable[Decision]] | Callable[[Access], Decision]
+
+
+class _Pair(Policy):
+    def __init__(
+        self, first: Policy, second: Policy, combine: Callable[[Decision, Decision], Decision], sign: str
+    ) -> None:
+        self.first, self.second, self.combine, self.sign = first, second, combine, sign
+        self.authenticator = first.authenticator or second.authenticator
+        self.needs_caller = first.needs_caller or second.needs_caller
+        self.knows_caller = first.knows_caller or second.knows_caller
+        told = (first.admits_anonymous, second.admits_anonymous)
+        self.admits_anonymous = all(told) if sign == "&" else any(told)
+
+    async def __call__(self, access: Access) -> Decision:
+        first = await self.first(access)
+        if isinstance(first, Deny if self.sign == "&" else Allow):
+            return first
+        return self.combine(first, await self.second(access))
+
+    def bind(self, context: PolicyContext) -> Policy:
+        return _Pair(self.first.bind(context), self.second.bind(context), self.combine, self.sign)
+
+    def __repr__(self) -> str:
+        return f"({self.first!r} {self.sign} {self.second!r})"
+
+
+class _Not(Policy):
+    def __init__(self, inner: Policy) -> None:
+        self.inner = inner
+        self.authenticator = inner.authenticator
+        self.needs_caller = inner.needs_caller
+        self.knows_caller = inner.knows_caller
+        self.admits_anonymous = inner.admits_anonymous
+
+    async def __call__(self, access: Access) -> Decision:
+        decision = await self.inner(access)
+        if isinstance(decision, Deny) and access.principal is None:
+            return decision
+        return negated(decision)
+
+    def bind(self, context: PolicyContext) -> Policy:
+        return _Not(self.inner.bind(context))
+
+    def __repr__(self) -> str:
+        return f"~{self.inner!r}"
+
+
+class _Function(Policy):
+    """A function of the access; any answer but a Decision is an error, and nobody is let in."""
+
+    admits_anonymous = True  # it may: nobody knows before it is asked
+
+    def __init__(self, function: RuleFunction) -> None:
+        self.function = function
+
+    async def __call__(self, access: Access) -> Decision:
+        answer: Any = self.function(access)
+        decision = await answer if isinstance(answer, Awaitable) else answer
+        if isinstance(decision, Decision):
+            return decision
+        kind = type(decision).__name__
+        raise TypeError(f"the rule {self!r} returned a {kind}; return Allow(), Deny() or AllowWhere(clause)")
+
+    def __repr__(self) -> str:
+        return _name(self.function)
+
+
+class _OldStyle(Policy):
+    """A dependency callable of `request, db, item_id` that returns the user: it gates, it does not narrow."""
+
+    knows_caller = True
+
+    def __init__(self, function: Callable[..., Any], names: tuple[str, ...]) -> None:
+        self.function, self.names = function, names
+
+    async def __call__(self, access: Access) -> Decision:
+        given = {"request": access.request, "item_id": access.item_id}
+        if "db" in self.names or "session" in self.names:
+            given |= {"db": access.session, "session": access.session}
+        user = await called(self.function, **{name: given[name] for name in self.names})
+        if not user:
+            return Deny(problem=unauthenticated())
+        access.principal = access.principal or _principal_of(user)
+        return ALLOW
+
+    def __repr__(self) -> str:
+        return _name(self.function)
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", None) or type(function).__name__
+
+
+def _principal_of(user: Any) -> Principal:
+    if isinstance(user, Principal):
+        return user
+    identity = getattr(user, "id", None)
+    return Principal(
+        id=identity,
+        sub=str(identity if identity is not None else user),
+        username=getattr(user, "username", None),
+        email=getattr(user, "email", None),
+        is_admin=bool(getattr(user, "is_admin", False)),
+    )
+
+
+_OLD_NAMES = frozenset({"request", "db", "session", "item_id"})
+
+
+def as_policy(given: PolicyLike) -> Policy:
+    """A Policy of whatever an application may give as one; raises ConfigError for anything else."""
+    if isinstance(given, Policy):
+        return given
+    if not callable(given):
+        raise ConfigError(
+            f"{given!r} is no policy; write a function of `access`, or auth.owner_or_admin(Model)"
+        )
+    if inspect.isclass(given):
+        raise ConfigError(f"the policy {given.__name__} is a class; write {given.__name__}()")
+    try:
+        parameters = inspect.signature(given).parameters.values()
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"the parameters of the policy {_name(given)} are not known; write `async def rule(access)`"
+        ) from None
+    needed = [item for item in parameters if item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD)]
+    names = tuple(item.name for item in needed)
+    if names and set(names) <= _OLD_NAMES:
+        return _OldStyle(given, names)
+    if len([item for item in needed if item.default is item.empty]) == 1:
+        return _Function(given)
+    raise ConfigError(
+        f"the policy {_name(given)!r} takes ({', '.join(names)}); write `async def rule(access)`, "
+        "or a dependency of request, db and item_id"
+    )
+
+
+def policy(function: RuleFunction) -> Policy:
+    """Make a rule of a function: `async def rule(access) -> Decision`."""
+    return _Function(function)
+
+
+class _Public(Policy):
+    admits_anonymous = True
+
+    async def __call__(self, access: Access) -> Decision:
+        return ALLOW
+
+
+class _Authenticated(Policy):
+    needs_caller = True
+
+    async def __call__(self, access: Access) -> Decision:
+        return Deny() if access.principal is None else ALLOW
+
+
+class _Rows(Policy):
+    admits_anonymous = True
+
+    def __init__(self, clause: Callable[[Access], Clause]) -> None:
+        self.clause = clause
+
+    async def __call__(self, access: Access) -> Decision:
+        return AllowWhere(self.clause(access))
+
+
+class _ReadOnly(Policy):
+    admits_anonymous = True
+
+    async def __call__(self, access: Access) -> Decision:
+        return ALLOW if access.verb in SAFE_VERBS else Deny(detail="This is read-only")
+
+
+def public() -> Policy:
+    """Everybody, signed in or not."""
+    return PUBLIC
+
+
+def authenticated() -> Policy:
+    """Everybody who is signed in."""
+    return AUTHENTICATED
+
+
+def rows(clause: Callable[[Access], Clause]) -> Policy:
+    """The rows for which the clause is true: `rows(lambda access: Post.published)`."""
+    return _Rows(clause)
+
+
+def read_only() -> Policy:
+    """Everybody may read, nobody may write."""
+    return _ReadOnly()
+
+
+PUBLIC: Policy = _Public()
+AUTHENTICATED: Policy = _Authenticated()

@@ -1,0 +1,83 @@
+"""Who is asking: the caller as every policy sees it, and what finds the caller out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from starlette.requests import HTTPConnection
+
+    from .database import UnitOfWork
+
+__all__ = ["Authenticator", "Principal", "SecurityScheme", "identify"]
+
+_NONE: frozenset[str] = frozenset()
+_EMPTY: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """The caller: who it is, what it may do, how it proved it.
+
+    `id` has the type of the user model's key (None when the caller has no row); `sub` is the same as text.
+    """
+
+    id: Any
+    sub: str
+    username: str | None = None
+    email: str | None = None
+    is_admin: bool = False
+    roles: frozenset[str] = _NONE
+    permissions: frozenset[str] = _NONE
+    scopes: frozenset[str] = _NONE
+    claims: Mapping[str, Any] = field(default_factory=lambda: _EMPTY, repr=False)
+    method: str = "custom"
+    impersonated_by: str | None = None
+
+    def has_role(self, role: str) -> bool:
+        """Whether the caller has that role; admins have the role `admin`."""
+        return role in self.roles
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityScheme:
+    """One way to authenticate, as OpenAPI describes it; `definition` is the Security Scheme Object."""
+
+    name: str
+    definition: Mapping[str, Any]
+
+
+@runtime_checkable
+class Authenticator(Protocol):
+    """Turns what a request carries into a Principal. `jetio_auth` brings one; write your own for others.
+
+    With `async def load_user(principal, work)` it also gives the row that `Depends` on a rule hands over.
+    """
+
+    @property
+    def user_model(self) -> type[Any] | None:
+        """The model of the accounts, None when there is none."""
+        ...
+
+    @property
+    def schemes(self) -> Sequence[SecurityScheme]:
+        """The security schemes that the API documents."""
+        ...
+
+    async def identify(self, connection: HTTPConnection, work: UnitOfWork) -> Principal | None:
+        """The caller; None when the request carries no credential. A bad credential raises a 401 problem."""
+        ...
+
+    def principal_of(self, user: Any) -> Principal:
+        """The principal that this account would be; what tests log in with."""
+        ...
+
+
+async def identify(
+    authenticator: Authenticator, connection: HTTPConnection, work: UnitOfWork
+) -> Principal | None:
+    """The caller; a layer before the application may have put it into `scope["jetio.principal"]` already."""
+    known: Principal | None = connection.scope.get("jetio.principal")
+    return known if known is not None else await authenticator.identify(connection, work)
