@@ -1,0 +1,106 @@
+"""The clauses of decisions: what tells their shapes apart, and the values that each request fills in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import BindParameter, ColumnElement, Executable, false
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.cache_key import CacheKey
+
+from ..database import Database
+from ..dialects import Query
+from ..policy import ALLOW, AllowWhere, Decision, Deny
+
+__all__ = ["clause_of", "fingerprint", "scopes_of", "shaped"]
+
+
+# Rules that keep their clauses have them told apart once.
+_shapes: WeakKeyDictionary[ColumnElement[Any], CacheKey] = WeakKeyDictionary()
+
+
+def clause_of(decision: Decision | None) -> ColumnElement[bool] | None:
+    """The clause of a decision; None: every row."""
+    if isinstance(decision, AllowWhere):
+        return decision.clause
+    return false() if isinstance(decision, Deny) else None
+
+
+def fingerprint(
+    clauses: Sequence[ColumnElement[Any] | None],
+) -> tuple[Hashable | None, list[BindParameter[Any]]]:
+    """What tells the shapes of these clauses apart (None: nothing can), and the parameters they hold."""
+    keys: list[Hashable] = []
+    binds: list[BindParameter[Any]] = []
+    for clause in clauses:
+        if clause is None:
+            keys.append(None)
+            continue
+        found = _shapes.get(clause)
+        if found is None:
+            found = clause._generate_cache_key()
+            if found is None:
+                return None, _all_binds(clauses)
+            _shapes[clause] = found
+        keys.append(found.key)
+        binds.extend(found.bindparams)
+    return tuple(keys), binds
+
+
+def _all_binds(clauses: Sequence[ColumnElement[Any] | None]) -> list[BindParameter[Any]]:
+    found: list[BindParameter[Any]] = []
+    for clause in clauses:
+        if clause is not None:
+            found += [item for item in visitors.iterate(clause) if isinstance(item, BindParameter)]
+    return found
+
+
+def shaped(
+    database: Database,
+    name: Hashable,
+    clauses: Sequence[ColumnElement[Any] | None],
+    build: Callable[[Sequence[ColumnElement[Any] | None]], Executable],
+) -> tuple[Query, list[BindParameter[Any]]]:
+    """The compiled statement with these clauses, and this request's parameters in the statement's order."""
+    key, binds = fingerprint(clauses)
+    own: list[ColumnElement[Any] | None] = []
+
+    def make() -> Executable:
+        own.extend(map(private, clauses))
+        return build(own)
+
+    shape = (name, key) if key is not None else None
+    return database.shaped(shape, make, lambda: fingerprint(own)[1]), binds
+
+
+def private(clause: ColumnElement[Any] | None) -> ColumnElement[Any] | None:
+    """The clause with parameters of its own.
+
+    One that another clause holds too, or that has a name which the statement uses, would be filled once for
+    both.
+    """
+    if clause is None:
+        return None
+    made: dict[int, Any] = {}
+
+    def fresh(element: Any, **_: Any) -> Any:
+        if not isinstance(element, BindParameter):
+            return None
+        if id(element) not in made:
+            copy: Any = element._clone()
+            copy._convert_to_unique()
+            made[id(element)] = copy
+        return made[id(element)]
+
+    cleared: ColumnElement[Any] = visitors.replacement_traverse(clause, {}, fresh)
+    return cleared
+
+
+def scopes_of(paths: Sequence[str], clauses: Sequence[ColumnElement[bool] | None]) -> dict[str, Decision]:
+    """The clauses as decisions again, by the path that each is about."""
+    return {
+        path: ALLOW if clause is None else AllowWhere(clause)
+        for path, clause in zip(paths, clauses, strict=True)
+    }

@@ -1,0 +1,87 @@
+"""Named moments of a write, and what a hook is given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from ..errors import ConfigError
+from ..policy import Access
+from ..principal import Principal
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+__all__ = ["Change", "Hook", "Hooks", "Moment"]
+
+Moment = Literal[
+    "before_create",
+    "after_create",
+    "before_update",
+    "after_update",
+    "before_delete",
+    "after_delete",
+    "on_commit",
+]
+
+
+class Change:
+    """A write on its way. `values` may be altered before it; `row` is the row as it stands after it.
+
+    `row` is None before a create; before an update or delete it is the row as it was.
+    """
+
+    __slots__ = ("access", "action", "key", "row", "values")
+
+    def __init__(
+        self, access: Access, action: str, key: tuple[Any, ...] | None, values: dict[str, Any]
+    ) -> None:
+        self.access = access
+        self.action = action
+        self.key = key
+        self.values = values
+        self.row: Mapping[str, Any] | None = None
+
+    @property
+    def principal(self) -> Principal | None:
+        """The caller."""
+        return self.access.principal
+
+    @property
+    def session(self) -> AsyncSession:
+        """A session in the write's own transaction."""
+        return self.access.session
+
+
+Hook = Callable[[Change], Awaitable[None] | None]
+
+
+class Hooks:
+    """Hooks by moment, in the order of registration."""
+
+    def __init__(self, given: Mapping[str, Hook | list[Hook]] | None = None) -> None:
+        self._hooks: dict[str, list[Hook]] = {}
+        for moment, hooks in (given or {}).items():
+            for hook in hooks if isinstance(hooks, list) else [hooks]:
+                self.add(moment, hook)
+
+    def add(self, moment: str, hook: Hook) -> None:
+        """Raises ConfigError for a moment that does not exist."""
+        known = get_args(Moment)
+        if moment not in known:
+            raise ConfigError(f"there is no moment {moment!r}; write one of: {', '.join(known)}")
+        if not callable(hook):
+            raise ConfigError(f"the hook for {moment!r} is no function: {hook!r}")
+        self._hooks.setdefault(moment, []).append(hook)
+
+    def has(self, *moments: str) -> bool:
+        """Whether any hook waits for one of them."""
+        return any(moment in self._hooks for moment in moments)
+
+    async def run(self, moment: str, change: Change) -> None:
+        """Call the hooks of the moment; what one raises stops the write."""
+        for hook in self._hooks.get(moment, ()):
+            waiting = hook(change)
+            if inspect.isawaitable(waiting):
+                await waiting

@@ -1,0 +1,91 @@
+"""GET of the collection and of one row."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field as Limit
+from pydantic import TypeAdapter
+from starlette.types import Receive, Scope, Send
+
+from ..dependencies import Parameter
+from ..dialects.values import dump
+from ..errors import ValidationError, not_found
+from ..operation import Answer, send_json
+from ..policy import Access, Decision
+from .actions import Action
+from .query import HARD_CAP, LARGEST_PAGE, page_links, parse_list, refuse_parameters
+
+__all__ = ["List", "Retrieve"]
+
+_COUNT: TypeAdapter[Any] = TypeAdapter(Literal["exact", "none"])
+
+
+class List(Action):
+    """GET on the collection."""
+
+    action, method, whole, writes = "list", "GET", True, False
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, access: Access, decision: Decision
+    ) -> None:
+        query = parse_list(scope["query_string"], self.parts.paging)
+        scopes = await self._scopes(access, decision)
+        page = await self.parts.readers[self._is_admin(access)].page(access.work, scopes, query)
+        if self.parts.paging.size is None and page.more:
+            raise ValidationError((), f"This list has more than {HARD_CAP} rows", code="list_too_long")
+        body = dump(page.documents)
+        await access.work.commit()
+        headers = []
+        if query.limit:
+            path = scope.get("root_path", "") + self.base
+            headers.append((b"link", page_links(path, query, more=page.more, total=page.total).encode()))
+        if query.style == "page":
+            headers += [(b"x-page", b"%d" % query.page), (b"x-page-size", b"%d" % query.limit)]
+        if page.total is not None:
+            headers.append((b"x-total-count", b"%d" % page.total))
+        await send_json(send, 200, body, headers)
+
+    def _describe(self) -> None:
+        super()._describe()
+        paging = self.parts.paging
+        if paging.size is not None:
+            pages: TypeAdapter[Any] = TypeAdapter(Annotated[int, Limit(ge=1, le=LARGEST_PAGE)])
+            sizes: TypeAdapter[Any] = TypeAdapter(Annotated[int, Limit(ge=1, le=paging.largest)])
+            self.spec.parameters = [
+                Parameter("page", "query", pages, False, 1, "The page, from 1"),
+                Parameter("page_size", "query", sizes, False, paging.size, "Rows per page"),
+            ]
+            # Told in words: OpenAPI has no way to say that two parameters exclude two others.
+            self.spec.description = "`limit` and `offset` may stand in place of `page` and `page_size`."
+        told = "exact: count all rows (X-Total-Count)"
+        self.spec.parameters.append(Parameter("count", "query", _COUNT, False, "none", told))
+        headers = {
+            "Link": "first, prev, next and last page (RFC 8288)",
+            "X-Total-Count": "All rows, where known",
+        }
+        listed: Any = list[self._document_type()]  # type: ignore[misc]
+        self.spec.answers = [Answer(200, "A page of rows", TypeAdapter(listed), headers)]
+
+
+class Retrieve(Action):
+    """GET of one row."""
+
+    action, method, writes = "retrieve", "GET", False
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, access: Access, decision: Decision
+    ) -> None:
+        refuse_parameters(scope["query_string"])
+        key = self._key(scope)
+        scopes = await self._scopes(access, decision)
+        document = await self.parts.readers[self._is_admin(access)].one(access.work, scopes, key)
+        if document is None:
+            raise not_found()
+        body = dump(document)
+        await access.work.commit()
+        await send_json(send, 200, body)
+
+    def _describe(self) -> None:
+        super()._describe()
+        self.spec.answers = [Answer(200, "The row", TypeAdapter(self._document_type()))]

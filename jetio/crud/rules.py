@@ -1,0 +1,152 @@
+"""Which policy answers for which action of a router, and which column names the owner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import and_
+from typing import Any
+
+from sqlalchemy import ColumnElement
+
+from ..errors import ConfigError
+from ..policy import AUTHENTICATED, Policy, PolicyLike, as_policy
+from ..resource import Field, Resource, resource_of
+from ..routing import Application
+
+__all__ = ["ACTIONS", "VERBS", "RuleContext", "find_rules", "floor_rule"]
+
+VERBS: Mapping[str, str] = {
+    "list": "GET",
+    "retrieve": "GET",
+    "create": "POST",
+    "replace": "PUT",
+    "update": "PATCH",
+    "delete": "DELETE",
+}
+ACTIONS = tuple(VERBS)
+OWNER_NAMES = ("owner_id", "author_id", "user_id", "creator_id", "created_by_id")
+_TWINS = {"PUT": ("replace", "update", "PATCH"), "PATCH": ("update", "replace", "PUT")}
+_KEYS = frozenset({*ACTIONS, *VERBS.values(), "*"})
+
+
+def find_rules(
+    given: Mapping[str, PolicyLike] | None,
+    fallback: PolicyLike | None,
+    secure: bool,
+    floors: Sequence[Mapping[str, PolicyLike]],
+    *,
+    place: str,
+) -> dict[str, Policy | None]:
+    """The rule of each action, ANDed with the model's floors; None: open to everybody.
+
+    Raises ConfigError for a key that means nothing.
+    """
+    policies = _checked(given or {}, f"policy of {place}")
+    below = [_checked(floor, f"class API of {place}") for floor in floors]
+    base = as_policy(fallback) if fallback is not None else AUTHENTICATED if secure else None
+    found: dict[str, Policy | None] = {}
+    for action, verb in VERBS.items():
+        own = _lookup(policies, action, verb) or base
+        asked = [own, *(_lookup(floor, action, verb) for floor in below)]
+        rules = [rule for rule in asked if rule is not None]
+        found[action] = reduce(and_, rules) if rules else None
+    return found
+
+
+def _checked(given: Mapping[str, PolicyLike], place: str) -> dict[str, Policy]:
+    unknown = sorted(set(given) - _KEYS)
+    if unknown:
+        raise ConfigError(f"the {place} names {unknown[0]!r}; write one of: {', '.join(sorted(_KEYS))}")
+    return {key: as_policy(rule) for key, rule in given.items()}
+
+
+def _lookup(policies: Mapping[str, Policy], action: str, verb: str) -> Policy | None:
+    """The action, its verb, then for PUT the rule of PATCH and the other way round, then `*`."""
+    names = [action, verb]
+    if verb in _TWINS:
+        _, twin, twin_verb = _TWINS[verb]
+        names += [twin, twin_verb]
+    names.append("*")
+    return next((policies[name] for name in names if name in policies), None)
+
+
+@dataclass
+class RuleContext:
+    """What the policies of one router may learn at build."""
+
+    app: Application
+    resource: Resource
+    owner: str | None = None
+    candidates: Sequence[str] | None = None
+    user_model: type[Any] | None = None
+
+    @property
+    def authenticator(self) -> Any:
+        return self.app.authenticator
+
+    @property
+    def model(self) -> type[Any]:
+        return self.resource.model
+
+    def owner_column(self, model: type[Any], candidates: tuple[str, ...] | None = None) -> ColumnElement[Any]:
+        """The column that names the owner; raises ConfigError when there is none, or no telling which."""
+        resource = resource_of(model)
+        owner, named = self.owner, self.candidates
+        if candidates is not None or model is not self.resource.model:
+            owner, named = None, candidates  # the router's options are about its own column
+        name = find_owner(resource, owner, named, self.user_model)
+        if name is None:
+            raise ConfigError(_no_owner(resource, self.user_model))
+        return resource.fields[name].column
+
+
+def find_owner(
+    resource: Resource, owner: str | None, candidates: Sequence[str] | None, user_model: type[Any] | None
+) -> str | None:
+    """`owner`, else the first candidate, else the only foreign key to the accounts, else the usual names."""
+    if owner is not None:
+        return _existing(resource, owner, "owner").name
+    if candidates:
+        for name in candidates:
+            if name in resource.fields:
+                return name
+        raise ConfigError(
+            f"{resource.title} has none of the owner columns {list(candidates)}; "
+            f"write one of: {', '.join(resource.fields)}"
+        )
+    if user_model is None or user_model is resource.model:
+        return None  # an account is nobody's but its own: a key from account to account is data
+    table = resource_of(user_model).table
+    keys = [key.fields[0] for key in resource.foreign_keys if key.table is table and len(key.fields) == 1]
+    if len(keys) == 1:
+        return keys[0]
+    return next((name for name in OWNER_NAMES if name in keys), None)
+
+
+def _existing(resource: Resource, name: str, kind: str) -> Field:
+    if name not in resource.fields:
+        raise ConfigError(
+            f"{resource.title} has no column {name!r} for {kind}=; write one of: {', '.join(resource.fields)}"
+        )
+    return resource.fields[name]
+
+
+def _no_owner(resource: Resource, user_model: type[Any] | None) -> str:
+    accounts = user_model.__name__ if user_model is not None else "the user model"
+    return (
+        f"an owner rule needs to know who owns a {resource.title}, and no foreign key to {accounts} tells; "
+        f'write CrudRouter({resource.title}, owner="author_id")'
+    )
+
+
+def floor_rule(app: Application, model: type[Any]) -> Policy | None:
+    """What the model itself says of reading its rows, wherever they are reached; None: nothing."""
+    resource = resource_of(model)
+    rules = find_rules(None, None, False, resource.floors, place=resource.title)
+    rule = rules["retrieve"]
+    if rule is None:
+        return None
+    finder = rule.authenticator or app.authenticator
+    return rule.bind(RuleContext(app, resource, user_model=finder.user_model if finder is not None else None))
