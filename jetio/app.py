@@ -1,0 +1,343 @@
+"""Jetio: a Starlette application that collects declarations, builds them once, and serves."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import MetaData
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from . import defaults
+from .access import AccessRow, access_matrix
+from .callables import called
+from .crud.rules import floor_rule
+from .database import Database
+from .errors import ConfigError, Mistakes
+from .models import Base
+from .openapi.document import make_document
+from .operation import Operation
+from .policy import Policy, PolicyLike
+from .principal import Authenticator
+from .problems import ErrorPage, ExceptionHandler, ProblemWriter
+from .routing import Endpoint, JetioRouter, PathRoute, convertors_of
+from .sockets import SocketOperation
+
+if TYPE_CHECKING:
+    from .config import Settings
+
+__all__ = ["Jetio"]
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+Step = Callable[[], Any]
+StartCheck = Callable[["Jetio"], Sequence[str]]
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
+
+
+class Jetio(Starlette):
+    """An API of models and handlers.
+
+    Nothing is opened or inspected before the start: a mistake in any declaration is raised by `build()`,
+    together with all others, as one ConfigError. Without `database` the default one is used (`DATABASE_URL`,
+    else SQLite in the working directory).
+    """
+
+    def __init__(
+        self,
+        *,
+        title: str = "Jetio",
+        version: str = "0.1.0",
+        description: str = "",
+        database: Database | str | None = None,
+        settings: Settings | None = None,
+        metadata: MetaData | None = None,
+        debug: bool = False,
+        routes: Sequence[BaseRoute] | None = None,
+        middleware: Sequence[Middleware] | None = None,
+        exception_handlers: Mapping[Any, ExceptionHandler] | None = None,
+        lifespan: Lifespan | None = None,
+    ) -> None:
+        super().__init__(debug=debug, middleware=middleware, exception_handlers=exception_handlers)
+        self.title, self.version, self.description = title, version, description
+        self.settings = settings or defaults.settings()
+        self.database = _database(database, settings)
+        self.metadata = Base.metadata if metadata is None else metadata
+        self.router: JetioRouter = JetioRouter(routes, lifespan=self._lifespan)
+        self.dependency_overrides: dict[Any, Any] = {}
+        self.error_pages: dict[int, ErrorPage] = {}
+        self.start_checks: list[StartCheck] = []
+        self.start_tasks: list[Step] = []
+        self.on_build: list[Callable[[Jetio], None]] = []
+        self._user_lifespan = lifespan
+        self._events: dict[str, list[Step]] = {"startup": [], "shutdown": []}
+        self._authenticator: Authenticator | None = None
+        self._readers: dict[type[Any], list[Any]] = {}
+        self._paths: dict[str, PathRoute] = {}
+        self._places: dict[tuple[str, str], Endpoint] = {}
+        self._mistakes = Mistakes()
+        self._document: dict[str, Any] | None = None
+        self._built = False
+        self._building = threading.Lock()
+
+    # ---- configure -------------------------------------------------------------------------------
+
+    def route(
+        self, path: str, methods: Sequence[str] = ("GET",), **options: Any
+    ) -> Callable[[Handler], Handler]:
+        """Register a handler: `@app.route("/hello", methods=["GET"])`.
+
+        Options: `status_code`, `policy`, `response_model`, `name`, `summary`, `description`, `tags`,
+        `deprecated`, `include_in_schema`, `html`, `max_body` (bytes), `headers`.
+        """
+
+        def register(handler: Handler) -> Handler:
+            for method in [methods] if isinstance(methods, str) else methods:
+                self.add_endpoint(path, Operation(method.upper(), handler, **options))
+            return handler
+
+        return register
+
+    def get(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """`route` for GET."""
+        return self.route(path, ["GET"], **options)
+
+    def post(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """`route` for POST."""
+        return self.route(path, ["POST"], **options)
+
+    def put(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """`route` for PUT."""
+        return self.route(path, ["PUT"], **options)
+
+    def patch(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """`route` for PATCH."""
+        return self.route(path, ["PATCH"], **options)
+
+    def delete(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """`route` for DELETE."""
+        return self.route(path, ["DELETE"], **options)
+
+    def websocket(
+        self, path: str, *, policy: PolicyLike | None = None, name: str | None = None
+    ) -> Callable[[Handler], Handler]:
+        """Register a WebSocket handler; its arguments are made as a route's are."""
+
+        def register(handler: Handler) -> Handler:
+            self.add_endpoint(path, SocketOperation(handler, policy=policy, name=name))
+            return handler
+
+        return register
+
+    def on_event(self, name: str) -> Callable[[Handler], Handler]:
+        """Register a handler for `startup` or `shutdown`; shutdown handlers run in reverse order."""
+        if name not in self._events:
+            raise ConfigError(f"there is no event {name!r}; write 'startup' or 'shutdown'")
+
+        def register(handler: Handler) -> Handler:
+            self._events[name].append(handler)
+            return handler
+
+        return register
+
+    def exception_handler(self, kind: int | type[Exception]) -> Callable[[Handler], Handler]:
+        """Register what answers for an exception class or a status: `async def handler(request, error)`."""
+
+        def register(handler: Handler) -> Handler:
+            self.add_exception_handler(kind, handler)
+            return handler
+
+        return register
+
+    def add_error_page(self, status: int, page: str | Path | ErrorPage) -> None:
+        """What a person sees instead of a problem: on HTML routes, and on unknown addresses in a browser.
+
+        `page` is HTML, a file of it, or a function of the request and the problem that returns either HTML or
+        a Response. API routes never answer HTML.
+        """
+        content = page.read_text() if isinstance(page, Path) else page
+        self.error_pages[status] = content if callable(content) else lambda request, problem: content
+
+    def add_endpoint(self, path: str, endpoint: Endpoint) -> None:
+        """Serve an endpoint at a path; raises ConfigError once the app is built."""
+        where = f"{endpoint.method} {path} ({endpoint.name})"
+        if self._built:
+            raise ConfigError(f"{where} is registered after the application was built; register it before")
+        with self._mistakes:
+            convertors_of(path)
+            taken = self._places.setdefault((endpoint.method, _shape(path)), endpoint)
+            if taken is not endpoint:
+                raise ConfigError(f"{where}: {taken.name} has this method and path; give one of them another")
+            if path not in self._paths:
+                self._paths[path] = PathRoute(path)
+                self.router.routes.append(self._paths[path])
+            self._paths[path].endpoints[endpoint.method] = endpoint
+        router = getattr(endpoint, "router", None)
+        if router is not None and router not in self._readers.setdefault(router.model, []):
+            self._readers[router.model].append(router)
+
+    def use_authenticator(self, authenticator: Authenticator) -> None:
+        """Make this the way to find out who is calling; another one beside it is a mistake."""
+        with self._mistakes:
+            if self._authenticator not in (None, authenticator):
+                raise ConfigError("two authenticators for one application; register one AuthRouter")
+        self._authenticator = self._authenticator or authenticator
+
+    @property
+    def authenticator(self) -> Authenticator | None:
+        """What finds out who is calling; None: nobody asks."""
+        return self._authenticator
+
+    @property
+    def endpoints(self) -> list[tuple[str, Endpoint]]:
+        """Every endpoint with its path, in order of registration."""
+        paths = [route for route in self.router.routes if isinstance(route, PathRoute)]
+        return [(route.path, endpoint) for route in paths for endpoint in route.endpoints.values()]
+
+    # ---- build -----------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Read every declaration once; raises one ConfigError that tells all mistakes."""
+        with self._building:
+            if self._built:
+                return
+            mistakes = Mistakes()
+            mistakes.found += self._mistakes.found
+            for prepare in self.on_build:
+                with mistakes:
+                    prepare(self)
+            for path, endpoint in self.endpoints:
+                with mistakes:
+                    endpoint.build(self, path)
+            mistakes.tell()
+            self.router.index()
+            self._built = True
+
+    def read_rules(self, model: type[Any]) -> Sequence[Policy] | None:
+        """The read rules of the model's routers, or its own floor; None when it has neither."""
+        routers = self._readers.get(model)
+        if routers is None:
+            rule = floor_rule(self, model)
+            return None if rule is None else [rule]
+        for router in routers:
+            router.build_rules(self)
+        return [rule for router in routers if (rule := router.rules["retrieve"]) is not None]
+
+    def check(self) -> None:
+        """The start-up checks without serving; raises one ConfigError that tells all failures."""
+        self.build()
+        mistakes = Mistakes()
+        mistakes.found += [mistake for check in self.start_checks for mistake in check(self)]
+        mistakes.tell()
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI 3.1 document of the built application, made once."""
+        if self._document is None:
+            self.build()
+            self._document = make_document(self)
+        return self._document
+
+    def access_matrix(self, roles: Sequence[str] = ()) -> list[AccessRow]:
+        """Who may do what: every operation for an anonymous caller, a user, an admin, and each of the roles.
+
+        The rules are asked without a real request; not from inside a running event loop.
+        """
+        self.build()
+        return access_matrix(self.endpoints, self.database, roles)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        self.build()
+        about: Any = {"handlers": self.exception_handlers, "pages": self.error_pages, "fault": self._fault}
+        app: ASGIApp = self.router.middleware_stack
+        if self.user_middleware:
+            app = ProblemWriter(app, **about, outermost=False)
+            for cls, arguments, options in reversed(self.user_middleware):
+                app = cls(app, *arguments, **options)
+        return ProblemWriter(app, **about, outermost=True)
+
+    def _fault(self, error: BaseException) -> Any:
+        return self.database.dialect.fault(error)
+
+    # ---- start and serve -------------------------------------------------------------------------
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        stack = self.middleware_stack
+        if stack is None:
+            stack = await self._first_stack(scope, receive, send)
+        await stack(scope, receive, send)
+
+    async def _first_stack(self, scope: Scope, receive: Receive, send: Send) -> ASGIApp:
+        try:
+            # Large applications take seconds to build: the loop of a server without lifespan stays free.
+            self.middleware_stack = await run_in_threadpool(self.build_middleware_stack)
+        except ConfigError:
+            if scope["type"] == "lifespan":
+                # The same mistakes, told in the lifespan protocol: else a server takes it for "no lifespan".
+                await self.router.lifespan(scope, receive, send)
+            raise
+        return self.middleware_stack
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Any) -> AsyncIterator[Any]:
+        self.check()
+        await self.database.start()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.database.close)
+            if self.settings.create_tables:
+                await self.database.create_tables(self.metadata)
+            for task in self.start_tasks:
+                await called(task)
+            state = None
+            if self._user_lifespan is not None:
+                state = await stack.enter_async_context(self._user_lifespan(self))
+            for handler in self._events["startup"]:
+                await called(handler)
+            for handler in self._events["shutdown"]:
+                stack.push_async_callback(called, handler)
+            yield state
+
+    def run(self, host: str | None = None, port: int | None = None, **options: Any) -> None:
+        """Serve with uvicorn until SIGINT or SIGTERM; further options go to `uvicorn.run`.
+
+        Without arguments `JETIO_HOST` and `JETIO_PORT` say where, else 127.0.0.1 and 8000; port 0 is any free
+        one. Requests in flight are finished; after 15 seconds what still runs is cancelled.
+        """
+        import uvicorn
+
+        self.check()
+        host = self.settings.host if host is None else host
+        port = self.settings.port if port is None else port
+        docs = next((path for path, endpoint in self.endpoints if endpoint.name == "swagger_ui"), None)
+        place = f"http://{host}:{port}"
+        print(
+            f"{self.title} ({self.settings.env}) on {place}" + (f", docs at {place}{docs}" if docs else ""),
+            flush=True,
+        )
+        usual = {
+            "lifespan": "on",
+            "timeout_graceful_shutdown": 15,
+            "server_header": False,
+            "log_level": self.settings.log_level,
+        }
+        uvicorn.run(self, host=host, port=port, **{**usual, **options})
+
+
+def _shape(path: str) -> str:
+    """What two paths share that lead to the same place: parameters without their names."""
+    return re.sub(r"{\w+(:\w+)?}", r"{\1}", path)
+
+
+def _database(given: Database | str | None, settings: Settings | None) -> Database:
+    if isinstance(given, Database):
+        return given
+    if given is not None:
+        return Database(given)
+    return Database(settings.database_url) if settings is not None else defaults.database()

@@ -1,0 +1,5 @@
+"""`python -m jetio.cli` is `jetio`."""
+
+from .main import main
+
+main()

@@ -1,0 +1,108 @@
+"""The commands; each is a few lines over the application's own methods."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import ConfigError
+from .find import find_app, find_name
+
+__all__ = ["commands", "main"]
+
+commands = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Serve and inspect a Jetio application."
+)
+
+AppName = Annotated[
+    str | None,
+    typer.Argument(help="module:name of the application; app.py, main.py or asgi.py here by default"),
+]
+
+
+@commands.command()
+def run(
+    app: AppName = None,
+    host: Annotated[str, typer.Option(help="The address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on")] = 8000,
+    workers: Annotated[int, typer.Option(help="Processes", min=1)] = 1,
+    reload: Annotated[bool, typer.Option(help="Start again when a file changes")] = False,
+) -> None:
+    """Serve the application until SIGINT or SIGTERM."""
+    import uvicorn
+
+    name = find_name(app)
+    found = find_app(app)
+    found.check()
+    print(f"{found.title} ({found.settings.env}) on http://{host}:{port}", flush=True)
+    uvicorn.run(
+        name, host=host, port=port, workers=workers, reload=reload, app_dir=os.getcwd(),
+        timeout_graceful_shutdown=15, log_level=found.settings.log_level,
+    )  # fmt: skip
+
+
+@commands.command()
+def check(app: AppName = None) -> None:
+    """Find every mistake of the application and of its settings without serving."""
+    found = find_app(app)
+    found.check()
+    print(f"{found.title}: {len(found.endpoints)} operations, nothing wrong ({found.settings.env})")
+
+
+@commands.command()
+def routes(app: AppName = None) -> None:
+    """Print every operation."""
+    found = find_app(app)
+    found.build()
+    _table(
+        [(endpoint.method, path, endpoint.name) for path, endpoint in found.endpoints],
+        ("method", "path", "name"),
+    )
+
+
+@commands.command()
+def access(app: AppName = None) -> None:
+    """Print who may do what: each operation for an anonymous caller, a user, an owner and an admin."""
+    matrix = find_app(app).access_matrix()
+    kinds = list(matrix[0].callers) if matrix else []
+    _table([(row.method, row.path, *row.callers.values()) for row in matrix], ("method", "path", *kinds))
+    for row in matrix:
+        if row.public_write:
+            print(f"warning: everybody may {row.method} {row.path}", file=sys.stderr)
+
+
+@commands.command()
+def openapi(app: AppName = None) -> None:
+    """Print the OpenAPI document."""
+    found = find_app(app)
+    found.build()
+    print(json.dumps(found.openapi(), indent=2, ensure_ascii=False))
+
+
+def _table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> None:
+    widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head))]
+    for row in [head, *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _load_plugins() -> None:
+    """Commands that installed packages bring (entry point group `jetio.commands`)."""
+    for point in entry_points(group="jetio.commands"):
+        add: Callable[[typer.Typer], Any] = point.load()
+        add(commands)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; a ConfigError is printed as it is, with exit status 1."""
+    _load_plugins()
+    try:
+        commands(args=list(arguments) if arguments is not None else None)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -1,0 +1,54 @@
+"""A WebSocket handler as an endpoint: decide, make its arguments, call it, clean up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from .call import Call
+from .operation import OperationSpec, admit, read_handler
+from .policy import PolicyLike
+from .routing import Application
+
+__all__ = ["SocketOperation"]
+
+
+class SocketOperation:
+    """A WebSocket handler. What it writes it commits by itself; what is left open at its end is undone.
+
+    Its session takes no lock before it writes: a conversation that has only read keeps nobody waiting.
+    """
+
+    method = "WEBSOCKET"
+
+    def __init__(
+        self, handler: Callable[..., Any], *, policy: PolicyLike | None = None, name: str | None = None
+    ) -> None:
+        self.handler = handler
+        self.name: str = name or getattr(handler, "__name__", "") or type(handler).__name__
+        self.policy = policy
+        self.spec = OperationSpec(summary=self.name, action=self.name, listed=False)
+
+    def build(self, app: Application, path: str) -> None:
+        """Read the handler; raises one ConfigError that tells all its mistakes."""
+        where = f"WebSocket {path} ({self.name})"
+        self.app = app
+        self.signature, self.rules = read_handler(self.handler, self.policy, app, self.method, path, where)
+        self.spec.rules = [rule.policy for rule in self.rules]
+        self.spec.needs_login = self.signature.login == "required"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call = Call(
+            self.app, scope, receive, send, action=self.name, writes=False, limit=self.app.settings.max_body
+        )
+        error: BaseException | None = None
+        try:
+            await admit(call, self.signature, self.rules)
+            await self.signature.call(call)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            await call.abandon(error)
