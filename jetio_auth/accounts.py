@@ -1,0 +1,256 @@
+"""The rules of accounts: authenticate, register, promote; never HTTP."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import anyio
+from pydantic_core import PydanticCustomError
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from jetio import (
+    ConfigError,
+    ConstraintViolated,
+    FieldError,
+    Problem,
+    ValidationError,
+    not_found,
+    parse_key,
+    resource_of,
+    violation_problem,
+)
+
+from .common import is_common
+from .context import AuthContext
+from .model import PASSWORD, Account, UserModel
+from .names import canonical, canonical_or_typed
+from .passwords import PasswordPolicy, Passwords
+from .settings import Lockout
+from .throttle import Limit, Throttle, origin
+
+__all__ = ["Accounts"]
+
+TEST_ROUNDS = 4
+_AT_ONCE = min(4, os.cpu_count() or 1)
+
+
+class Accounts:
+    """What may happen to accounts."""
+
+    def __init__(
+        self, context: AuthContext, policy: PasswordPolicy, throttle: Throttle, lockout: Lockout
+    ) -> None:
+        self._context, self._policy, self._throttle, self._lockout = context, policy, throttle, lockout
+        # An attempt counts as a failure until it is judged: many at once would lock each other out.
+        self._turn = anyio.Semaphore(_AT_ONCE)
+
+    @property
+    def facts(self) -> UserModel:
+        """What the user model is to authentication."""
+        return self._context.facts
+
+    @cached_property
+    def passwords(self) -> Passwords:
+        """Hashing at cost 12; in test mode at the least cost there is."""
+        cheap = self._context.settings.env == "test"
+        return Passwords(TEST_ROUNDS, self._policy) if cheap else Passwords(policy=self._policy)
+
+    # ---- authenticate --------------------------------------------------------------------------------------
+
+    async def authenticate(
+        self, identity: str, password: str, *, address: str | None = None, field: str | None = None
+    ) -> Account:
+        """The account with this name and password; raises 401 `invalid_credentials` or 429 `rate_limited`.
+
+        `field` None: any login name. An outdated hash is renewed and committed.
+        """
+        name = canonical_or_typed(identity)
+        by_name, by_address = self._limits(name, address)
+        async with self._turn:
+            await self._throttle.attempt(self._context.database, [by_name, *by_address])
+            account = await self._find(name, identity, field)
+            usable = account is not None and self.facts.is_active(account)
+            stored = account[PASSWORD] if account is not None and usable else None
+            right, renewed = await self.passwords.verify_and_upgrade(password, stored)
+            if account is None or not right:
+                raise _invalid_credentials()
+            await self._throttle.clear(self._context.database, by_name)
+            await self._throttle.forgive(self._context.database, by_address)
+        if renewed is not None:
+            await self._renew(account, renewed)
+        return account
+
+    def _limits(self, name: str, address: str | None) -> tuple[Limit, list[Limit]]:
+        rule = self._lockout
+        by_name = Limit("login name", name, rule.failures, rule.window)
+        if address is None:
+            return by_name, []
+        return by_name, [Limit("login address", origin(address), rule.address_failures, rule.address_window)]
+
+    async def _find(self, name: str, typed: str, field: str | None) -> Account | None:
+        """By the canonical name in each login field, then as it was typed, for rows from before.
+
+        One statement whatever it finds: an unknown name costs what a known one does.
+        """
+        fields = (field,) if field is not None else self.facts.login_fields
+        if "@" in typed and "email" in fields:
+            # An address is its owner's, even where somebody has taken it for a username.
+            fields = ("email", *(name for name in fields if name != "email"))
+        if field not in (None, *self.facts.login_fields) or not _is_storable(typed):
+            return None
+        database, facts = self._context.database, self.facts
+        query = database.shaped((facts, "by name", fields), lambda: facts.select_by_name(fields))
+        async with database.transaction(writes=False) as work:
+            rows = query.decode(await work.run_alone(query, {"canonical": name, "typed": typed}))
+        wanted = [(field, spelling) for spelling in (name, typed) for field in fields]
+        accounts = [facts.account(row) for row in rows]
+        return min(accounts, key=lambda account: _rank(account, wanted), default=None)
+
+    async def _renew(self, account: Account, renewed: str) -> None:
+        """Store the newer hash, unless the password was changed meanwhile; tokens follow what is stored."""
+        facts = self.facts
+        statement = (
+            update(facts.columns[facts.key].table)
+            .where(facts.columns[facts.key] == account[facts.key])
+            .where(facts.columns[PASSWORD] == account[PASSWORD])
+            .values({facts.columns[PASSWORD]: renewed})
+        )
+        async with self._context.database.sessions() as session:
+            result: Any = await session.execute(statement)
+            await session.commit()
+        if result.rowcount:
+            account[PASSWORD] = renewed
+
+    # ---- register ------------------------------------------------------------------------------------------
+
+    async def register(self, session: AsyncSession, values: Mapping[str, Any], password: str) -> Any:
+        """Add an account and flush; the caller commits. Raises 422 for the password, 409 `already_exists`."""
+        self.passwords.check(password)
+        self._refuse_common(password, values)
+        hashed = await self.passwords.hash(password)
+        user = self.facts.model(**values, **{PASSWORD: hashed})
+        session.add(user)
+        try:
+            await session.flush()
+        except IntegrityError as error:
+            raise self._refusal(error) from error
+        await session.refresh(user)
+        return user
+
+    def _refuse_common(self, password: str, values: Mapping[str, Any]) -> None:
+        forbidden = self._policy.forbid_common
+        if forbidden is None:
+            forbidden = self._context.settings.production
+        names = [str(values[name]) for name in self.facts.login_fields if values.get(name) is not None]
+        if forbidden and is_common(password, names):
+            message = "This password is one of the first that attackers try"
+            raise ValidationError([FieldError("password_common", message, pointer="/password")])
+
+    def _refusal(self, error: IntegrityError) -> Exception:
+        """409 `already_exists` for a value that is taken; what else is refused is told as CRUD tells it."""
+        fault = self._context.database.dialect.fault(error)
+        if not isinstance(fault, ConstraintViolated):
+            return error
+        problem = violation_problem(resource_of(self.facts.model), fault.violation, deleting=False)
+        if problem.status != 409:
+            return problem
+        errors = [replace(entry, code="already_exists", message="This is taken") for entry in problem.errors]
+        named = " and ".join((entry.pointer or "").lstrip("/") for entry in errors)
+        return Problem(409, "already_exists", f"Another account has this {named} already", errors=errors)
+
+    # ---- admins --------------------------------------------------------------------------------------------
+
+    async def set_admin(self, session: AsyncSession, raw_key: str, *, admin: bool) -> Any:
+        """Promote or demote; the account's key. Raises 404, or 409 `last_admin` for the only one."""
+        (key,) = parse_key(resource_of(self.facts.model), raw_key)
+        admins = [] if admin else await self._locked_admins(session)
+        user = await session.get(self.facts.model, key, with_for_update=True)
+        if user is None:
+            raise not_found()
+        if admins == [key]:
+            raise Problem(409, "last_admin", "The last admin cannot be removed")
+        setattr(user, self.facts.admin_flag, admin)
+        await session.flush()
+        return key
+
+    async def _locked_admins(self, session: AsyncSession) -> Sequence[Any]:
+        """The keys of all admins, locked in one order: of two who remove each other, the second sees one."""
+        facts = self.facts
+        key = facts.columns[facts.key]
+        admins = select(key).where(facts.columns[facts.admin_flag]).order_by(key).with_for_update()
+        return (await session.scalars(admins)).all()
+
+    async def ensure_admin(self, session: AsyncSession, names: Mapping[str, str], password: str) -> None:
+        """An admin with these names: made, left as it is, or promoted with its own password.
+
+        Commits. Raises ConfigError when the names belong to two accounts, or to one with another password.
+        """
+        holders = await self._holders(session, names) or await self._create_admin(session, names, password)
+        if len(holders) > 1:
+            raise ConfigError(
+                "ensure_admin: the username and the email belong to two accounts; give the names of one"
+            )
+        (user,) = holders
+        if not getattr(user, self.facts.admin_flag):
+            await self._promote(user, password)
+        await session.commit()
+
+    async def _holders(self, session: AsyncSession, names: Mapping[str, str]) -> list[Any]:
+        found = [await self._holder(session, field, name) for field, name in names.items()]
+        return list({id(user): user for user in found if user is not None}.values())
+
+    async def _holder(self, session: AsyncSession, field: str, name: str) -> Any:
+        for spelling in (canonical_or_typed(name), name):
+            statement = select(self.facts.model).where(self.facts.columns[field] == spelling)
+            if (user := await session.scalar(statement)) is not None:
+                return user
+        return None
+
+    async def _create_admin(
+        self, session: AsyncSession, names: Mapping[str, str], password: str
+    ) -> Sequence[Any]:
+        try:
+            wanted = {field: canonical(name) for field, name in names.items()}
+            return [await self.register(session, {**wanted, self.facts.admin_flag: True}, password)]
+        except ValidationError as problem:
+            told = [f"{entry.pointer}: {entry.message}" for entry in problem.errors] or [problem.detail]
+            raise ConfigError(f"ensure_admin cannot make the account; {'; '.join(told)}") from None
+        except PydanticCustomError as mistake:
+            raise ConfigError(f"ensure_admin cannot make the account; {mistake.message()}") from None
+        except Problem:  # another worker was quicker
+            await session.rollback()
+            return await self._holders(session, names)
+
+    async def _promote(self, user: Any, password: str) -> None:
+        right, _ = await self.passwords.verify_and_upgrade(password, getattr(user, PASSWORD))
+        if not right:
+            raise ConfigError(
+                "ensure_admin: an account with this name exists, is no admin and has another password; "
+                "promote it with an admin's login, or give its password"
+            )
+        setattr(user, self.facts.admin_flag, True)
+
+
+def _invalid_credentials() -> Problem:
+    """The same for an unknown name, a wrong password and a disabled account."""
+    detail = "The name or the password is wrong"
+    return Problem(401, "invalid_credentials", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _is_storable(name: str) -> bool:
+    """Whether a database could hold the name at all."""
+    try:
+        return b"\0" not in name.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def _rank(account: Account, wanted: Sequence[tuple[str, str]]) -> int:
+    """Which of the ways to be meant this account fits first."""
+    return next((place for place, (field, name) in enumerate(wanted) if account[field] == name), len(wanted))

@@ -1,0 +1,7 @@
+"""From a credential to a Principal."""
+
+from __future__ import annotations
+
+from .jwt import JWTAuthenticator
+
+__all__ = ["JWTAuthenticator"]

@@ -1,0 +1,192 @@
+"""Signed access tokens of our own, bound to the account's row."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from time import time
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError as PydanticError
+from starlette.requests import HTTPConnection
+
+from jetio import Principal, Problem, SecurityScheme, UnitOfWork
+
+from ..context import AuthContext
+from ..jwt import TokenCodec, TokenError
+from ..model import PASSWORD, Account, UserModel
+from ..settings import JWTConfig, signing_keys, token_codec
+from ..transports import BearerTransport, refused
+
+__all__ = ["JWTAuthenticator"]
+
+_REMEMBERED = 1000
+_NOBODY: frozenset[str] = frozenset()
+_ADMIN = frozenset({"admin"})
+_OWN_CLAIMS = frozenset({"sub", "epoch", "impersonated_by", "scope", "amr", "sid"})
+
+
+@dataclass(slots=True)
+class _Known:
+    """A verified token, the key it names, and whom it stood for when the account's row was this one."""
+
+    claims: Mapping[str, Any]
+    key: Any
+    row: tuple[Any, ...] | None = None
+    principal: Principal | None = None
+
+
+class JWTAuthenticator:
+    """Finds the caller of a request by its bearer token and the account's row: both must agree."""
+
+    def __init__(
+        self,
+        context: AuthContext,
+        config: JWTConfig,
+        token_url: str,
+        role_permissions: Mapping[str, Sequence[str]],
+    ) -> None:
+        self._context, self._token_url = context, token_url
+        self._role_permissions = role_permissions
+        self.config = config
+        self._transport = BearerTransport(config.token_header, config.token_prefix)
+        self._known: dict[str, _Known] = {}
+
+    @cached_property
+    def _facts(self) -> UserModel:
+        return self._context.facts
+
+    @cached_property
+    def codec(self) -> TokenCodec:
+        """Signs and reads the tokens; raises ConfigError when the keys are too weak for production."""
+        return token_codec(self.config, self._context.settings)
+
+    @property
+    def user_model(self) -> type[Any]:
+        """The model of the accounts."""
+        return self._facts.model
+
+    @property
+    def schemes(self) -> Sequence[SecurityScheme]:
+        """The OAuth2 password form is for documentation tools; other clients send JSON to that address."""
+        flows = {"password": {"tokenUrl": self._token_url, "scopes": {}}}
+        return [SecurityScheme("OAuth2PasswordBearer", {"type": "oauth2", "flows": flows})]
+
+    # ---- from a token to the caller ------------------------------------------------------------------------
+
+    async def identify(self, connection: HTTPConnection, work: UnitOfWork) -> Principal | None:
+        """The caller, None without a token; raises 401 for one that is not accepted."""
+        token = self._transport.read(connection)
+        if token is None:
+            return None
+        known = self._verified(token)
+        facts = self._facts
+        query = work.database.shaped((facts, "by key"), facts.select_by_key)
+        result = await work.run_alone(query, {"key": known.key})
+        row = tuple(result.rows[0]) if result.rows else None
+        if row is None or row != known.row:  # else the account is as it was, and so is the caller
+            account = facts.account(query.decode(result)[0]) if row is not None else None
+            known.principal, known.row = self._judged(account, known.claims), row
+        return known.principal
+
+    def _verified(self, token: str) -> _Known:
+        """What is signed stays signed: a token that was verified only has its age looked at again."""
+        known = self._known.get(token)
+        if known is not None and time() < known.claims["exp"]:
+            return known
+        try:
+            claims = MappingProxyType(self.codec.decode(token))
+            key = self._facts.key_adapter.validate_strings(claims["sub"])
+        except TokenError as error:
+            if error.expired:
+                raise refused("The access token has expired", code="token_expired") from None
+            raise refused() from None
+        except PydanticError:  # no account has this key
+            raise _revoked() from None
+        if len(self._known) >= _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known[token] = known = _Known(claims, key)
+        return known
+
+    def _judged(self, account: Account | None, claims: Mapping[str, Any]) -> Principal:
+        """The caller, if this account may be used and the token is of its present password."""
+        if account is None or not self._facts.is_active(account) or not self._same_epoch(account, claims):
+            raise _revoked()
+        return self._principal(account, claims)
+
+    # ---- from an account to a token ------------------------------------------------------------------------
+
+    def issue(self, account: Account, extra: Mapping[str, Any], expires_in: int) -> str:
+        """An access token for an account; raises ValueError for further claims that take a name of ours."""
+        clash = sorted(_OWN_CLAIMS & set(extra))
+        if clash:
+            raise ValueError(f"the claim {clash[0]!r} is the framework's own; choose another name")
+        key = account[self._facts.key]
+        epoch = _epoch(self._epoch_keys[0], key, account[PASSWORD])
+        return self.codec.encode({**extra, "sub": str(key), "epoch": epoch}, expires_in=expires_in)
+
+    @cached_property
+    def _epoch_keys(self) -> list[bytes]:
+        """One for each signing key: what an earlier key signed stays valid until that key is taken away."""
+        keys = signing_keys(self.config, self._context.settings)
+        return [hashlib.sha256(b"epoch\0" + item.key.encode()).digest() for item in keys]
+
+    def _same_epoch(self, account: Account, claims: Mapping[str, Any]) -> bool:
+        given = str(claims.get("epoch")).encode("utf-8", "replace")
+        key, hashed = account[self._facts.key], account[PASSWORD]
+        return any(
+            hmac.compare_digest(_epoch(secret, key, hashed).encode(), given) for secret in self._epoch_keys
+        )
+
+    # ---- the principal -------------------------------------------------------------------------------------
+
+    def principal_of(self, user: Any) -> Principal:
+        """The principal that this account would be."""
+        return self._principal(self._facts.account_of(user), {})
+
+    def _principal(self, account: Account, claims: Mapping[str, Any]) -> Principal:
+        facts = self._facts
+        key = account[facts.key]
+        admin = bool(account[facts.admin_flag])
+        roles = _ADMIN if admin else _NOBODY
+        if facts.has_roles:
+            roles |= _words(account.get("role")) | _words(account.get("roles"))
+        granted = [name for role in roles for name in self._role_permissions.get(role, ())]
+        return Principal(
+            id=key,
+            sub=str(key),
+            username=account.get("username"),
+            email=account.get("email"),
+            is_admin=admin,
+            roles=roles,
+            permissions=_words(account.get("permissions")).union(granted),
+            claims=claims,
+            method="jwt",
+        )
+
+    async def load_user(self, principal: Principal | None, work: UnitOfWork) -> Any:
+        """The caller's row as an object of the request's session; None for nobody."""
+        return None if principal is None else await work.session().get(self.user_model, principal.id)
+
+
+def _revoked() -> Problem:
+    return refused("The access token is no longer valid", code="token_revoked")
+
+
+def _epoch(secret: bytes, key: Any, hashed_password: str | None) -> str:
+    """Ties a token to the account and its password: it ends with either of them."""
+    return hmac.digest(secret, f"{key}\0{hashed_password}".encode(), "sha256").hex()[:16]
+
+
+def _words(value: Any) -> frozenset[str]:
+    """Roles as a column holds them: a list, or words separated by commas or spaces."""
+    if value is None:
+        return _NOBODY
+    if isinstance(value, str):
+        return frozenset(value.replace(",", " ").split())
+    many = value if isinstance(value, list | tuple | set | frozenset) else [value]
+    return frozenset(str(getattr(item, "value", item)) for item in many)

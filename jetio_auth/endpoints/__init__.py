@@ -1,0 +1,1 @@
+"""One module per endpoint: HTTP in, an account's rule, HTTP out."""

@@ -1,0 +1,109 @@
+"""POST /login: JSON or the OAuth2 password form, by username or email."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic.json_schema import SkipJsonSchema
+
+from jetio import (
+    Application,
+    BodySpec,
+    FieldError,
+    JsonResponse,
+    Operation,
+    Request,
+    ValidationError,
+    parse_json,
+    read_body,
+    require_json,
+)
+
+if TYPE_CHECKING:
+    from ..router import AuthRouter
+
+__all__ = ["LoginBody", "LoginOperation", "TokenPair"]
+
+MEDIA = ("application/json", "application/x-www-form-urlencoded")
+LONGEST_BODY = 16 * 1024
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+
+class LoginBody(BaseModel):
+    """A name, `username` or `email`, and the password. The OAuth2 form's other fields mean nothing here."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    username: str | None = Field(default=None, description="The username, or the email")
+    email: str | None = None
+    password: str = Field(json_schema_extra={"format": "password"}, repr=False)
+    grant_type: SkipJsonSchema[str | None] = None
+    scope: SkipJsonSchema[str | None] = None
+    client_id: SkipJsonSchema[str | None] = None
+    client_secret: SkipJsonSchema[str | None] = Field(default=None, repr=False)
+
+
+class TokenPair(BaseModel):
+    """RFC 6749, section 5.1."""
+
+    access_token: str
+    token_type: str = "bearer"  # noqa: S105 - the name of a type
+    expires_in: int = Field(description="Seconds")
+
+
+class LoginOperation(Operation):
+    """Two media types for one body: read by hand, documented here."""
+
+    def __init__(self, auth: AuthRouter) -> None:
+        self.auth = auth
+        problems = [400, 401, 413, 415, 422, 429]
+        super().__init__("POST", self.login, response_model=TokenPair, tags=["auth"], problems=problems)
+
+    def build(self, app: Application, path: str) -> None:
+        super().build(app, path)
+        self.spec.body = BodySpec(MEDIA, TypeAdapter(LoginBody))
+
+    async def login(self, request: Request) -> JsonResponse:
+        """Log in and get an access token.
+
+        Send JSON, or the form of the OAuth2 password flow.
+        """
+        body = await _read(request)
+        identity, field = _identity(body)
+        address = request.client.host if request.client is not None else None
+        token = await self.auth.login(identity, body.password, address=address, field=field)
+        return JsonResponse(token, headers=NO_STORE)
+
+
+async def _read(request: Request) -> LoginBody:
+    raw = await read_body(request.scope, request.receive, LONGEST_BODY)
+    media = require_json(request.scope, MEDIA)
+    text = raw if media == MEDIA[0] else _as_json(raw)
+    body: LoginBody = parse_json(LoginBody.__pydantic_validator__, text, LoginBody.model_fields)
+    return body
+
+
+def _as_json(raw: bytes) -> bytes:
+    """The form as the JSON that means the same, so that one set of rules judges both."""
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, max_num_fields=20, errors="strict")
+    except ValueError:
+        raise ValidationError([FieldError("form", "The form cannot be read", pointer="")]) from None
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValidationError([FieldError("repeated", "A field stands twice", pointer="")])
+    return json.dumps(fields).encode()
+
+
+def _identity(body: LoginBody) -> tuple[str, str | None]:
+    """The name, and the only field that it may be in; None: any."""
+    if body.username is not None and body.email is None:
+        return body.username, None
+    if body.email is not None and body.username is None:
+        return body.email, "email"
+    pointers = ("/username",) if body.username is None else ("/username", "/email")
+    message = "Give either username or email"
+    raise ValidationError([FieldError("missing", message, pointer=pointer) for pointer in pointers])

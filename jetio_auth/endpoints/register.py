@@ -1,0 +1,97 @@
+"""POST /register: the user model's own fields and a password."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, Field, create_model
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from jetio import (
+    Application,
+    JsonResponse,
+    Operation,
+    document_of,
+    read_schema,
+    resource_of,
+    schemas_for,
+)
+
+from ..model import ADMIN_FLAGS, UserModel
+from ..passwords import PasswordPolicy
+
+if TYPE_CHECKING:
+    from ..router import AuthRouter
+
+__all__ = ["RegisterOperation"]
+
+
+class RegisterOperation(Operation):
+    """Its body is made of the model, which is complete only at build."""
+
+    def __init__(self, auth: AuthRouter) -> None:
+        self.auth = auth
+        super().__init__("POST", self.register, status_code=201, tags=["auth"], problems=[409])
+
+    def build(self, app: Application, path: str) -> None:
+        facts = self.auth.accounts.facts
+        self.privileged = frozenset(_privileged(facts))
+        body = registration_schema(facts, self.auth.accounts.passwords.policy)
+
+        async def register(body: Any, session: AsyncSession) -> Any:
+            return await self.register(body, session)
+
+        register.__annotations__ = {"body": body, "session": AsyncSession}
+        self.handler = register
+        self.response_model = _answer(facts)
+        super().build(app, path)
+
+    async def register(self, body: BaseModel, session: AsyncSession) -> JsonResponse:
+        """Create an account."""
+        fields = type(body).model_fields
+        given = {
+            fields[name].alias or name: getattr(body, name)
+            for name in body.model_fields_set
+            if name not in self.privileged
+        }
+        user = await self.auth.accounts.register(session, given, given.pop("password"))
+        content = {"message": "Account created", "status": "active", "user": document_of(user)}
+        return JsonResponse(content, status_code=201, headers={"Cache-Control": "no-store"})
+
+
+def _answer(facts: UserModel) -> type[BaseModel]:
+    user = read_schema(resource_of(facts.model))
+    return create_model(
+        f"{facts.model.__name__}Registered", message=(str, ...), status=(str, ...), user=(user, ...)
+    )
+
+
+def registration_schema(facts: UserModel, policy: PasswordPolicy) -> type[BaseModel]:
+    """What anybody may set, the password, and the privileged fields with the value they will have anyway."""
+    create = schemas_for(resource_of(facts.model)).create
+    length = {"minLength": policy.min_length, "maxLength": policy.max_bytes}
+    password: Any = Field(json_schema_extra={"format": "password", **length}, repr=False)
+    extra: dict[str, Any] = {"password": (str, password)}
+    for name, default in _privileged(facts).items():
+        extra[name] = (SkipJsonSchema[Annotated[Any, AfterValidator(_only(default))]], None)  # type: ignore[misc]
+    title = f"{facts.model.__name__}Register"
+    return create_model(title, __base__=create, __doc__="A new account.", **extra)
+
+
+def _privileged(facts: UserModel) -> Mapping[str, Any]:
+    """Fields that nobody gives to themselves, with what a new account gets."""
+    fields = resource_of(facts.model).fields.values()
+    flags = {*ADMIN_FLAGS, facts.admin_flag}
+    return {item.name: item.shown_default for item in fields if item.name in flags or item.admin_write}
+
+
+def _only(default: Any) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if value != default or isinstance(value, bool) != isinstance(default, bool):
+            raise PydanticCustomError("read_only_field", "This field is not yours to set")
+        return value
+
+    return check

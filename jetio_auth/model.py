@@ -1,0 +1,189 @@
+"""What a user model is to authentication: its login names, its admin flag, its state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import Column, Index, Select, Table, UniqueConstraint, bindparam, event, or_, select
+from sqlalchemy import inspect as mapped
+from sqlalchemy.exc import NoInspectionAvailable
+
+from jetio import ConfigError, Policy, add_rules, resource_of
+
+from .names import LONGEST, canonical
+
+__all__ = ["ADMIN_FLAGS", "PASSWORD", "UserModel", "guard_model", "read_user_model"]
+
+ADMIN_FLAGS = ("is_admin", "is_superuser", "is_staff", "is_master")
+LOGIN_FIELDS = ("username", "email")
+PASSWORD = "hashed_password"  # noqa: S105 - the name of a column
+_ACTIVE = "is_active"
+_ROLES = ("role", "roles", "permissions")
+_BY_ADMINS = (
+    *_ROLES, "groups", "scopes",
+    _ACTIVE, "is_verified", "is_approved", "is_disabled", "email_verified", "email_confirmed",
+)  # fmt: skip
+
+Account = dict[str, Any]
+"""What a principal is made of: the columns `UserModel.fetched` of one row."""
+
+
+@dataclass(frozen=True, eq=False)
+class UserModel:
+    """The facts of one user model, read once."""
+
+    model: type[Any]
+    key: str
+    key_adapter: TypeAdapter[Any]
+    admin_flag: str
+    login_fields: tuple[str, ...]
+    columns: Mapping[str, Column[Any]]
+    fetched: tuple[str, ...]
+    has_roles: bool
+
+    def select_by_key(self) -> Select[Any]:
+        """The account with the key, parameter `key`."""
+        key = self.columns[self.key]
+        return self._select().where(key == bindparam("key", type_=key.type))
+
+    def select_by_name(self, fields: Sequence[str]) -> Select[Any]:
+        """The accounts that have the name `canonical`, or `typed`, in one of these fields."""
+        matches = [
+            self.columns[field] == bindparam(spelling, type_=self.columns[field].type)
+            for field in fields
+            for spelling in ("canonical", "typed")
+        ]
+        return self._select().where(or_(*matches))
+
+    def _select(self) -> Select[Any]:
+        return select(*(self.columns[name] for name in self.fetched))
+
+    def account(self, row: Sequence[Any]) -> Account:
+        """A row of one of these statements."""
+        return dict(zip(self.fetched, row, strict=True))
+
+    def account_of(self, user: Any) -> Account:
+        """The same of an object."""
+        return {name: getattr(user, name) for name in self.fetched}
+
+    def is_active(self, account: Mapping[str, Any]) -> bool:
+        """Whether the account may be used."""
+        return bool(account.get(_ACTIVE, True))
+
+
+# ---- what its API must never do ----------------------------------------------------------------------------
+
+
+def guard_model(
+    model: type[Any],
+    admin_field: str | None,
+    login_fields: Sequence[str] | None,
+    floor: Mapping[str, Policy],
+) -> None:
+    """Runs when the router is made: what no client may set, however the model is declared."""
+    columns = _columns(model)
+    rules: dict[str, dict[str, Any]] = {PASSWORD: {"hidden": True}}
+    rules |= {name: {"admin_only": "write"} for name in _BY_ADMINS}
+    rules |= {name: {"read_only": True} for name in (*ADMIN_FLAGS, admin_field) if name is not None}
+    for name in set(login_fields or LOGIN_FIELDS) & set(columns):
+        longest = getattr(columns[name].type, "length", None) or LONGEST
+        rules[name] = {"normalise": partial(canonical, longest=longest)}
+        _normalise_on_set(getattr(model, name))
+    add_rules(model, {name: rule for name, rule in rules.items() if name in columns}, floor)
+
+
+def _columns(model: type[Any]) -> dict[str, Column[Any]]:
+    try:
+        columns = mapped(model).columns
+    except NoInspectionAvailable:
+        return {}  # add_rules says what is wrong
+    return {name: column for name, column in columns.items() if isinstance(column, Column)}
+
+
+def _normalise_on_set(attribute: Any) -> None:
+    """Objects that the application makes itself hold the canonical name too."""
+    if not event.contains(attribute, "set", _canonical_on_set):
+        event.listen(attribute, "set", _canonical_on_set, retval=True)
+
+
+def _canonical_on_set(target: Any, value: Any, old: Any, initiator: Any) -> Any:
+    return canonical(value) if isinstance(value, str) else value
+
+
+# ---- reading it --------------------------------------------------------------------------------------------
+
+
+def read_user_model(
+    model: type[Any], admin_field: str | None, login_fields: Sequence[str] | None
+) -> UserModel:
+    """Raises one ConfigError that tells everything the model lacks."""
+    resource = resource_of(model)
+    columns = {name: item.column for name, item in resource.fields.items()}
+    names = tuple(login_fields or (name for name in LOGIN_FIELDS if name in columns))
+    flag = admin_field or next((name for name in ADMIN_FLAGS if name in columns), "")
+    mistakes = [*_flag_mistakes(model, columns, flag), *_name_mistakes(model, columns, names)]
+    if len(resource.key) != 1:
+        mistakes.append(
+            f"{model.__name__} has a composite key; accounts need one column, such as the default id"
+        )
+    if mistakes:
+        raise ConfigError.of(mistakes)
+    key = resource.key[0]
+    roles = [name for name in _ROLES if name in columns]
+    state = [_ACTIVE] if _ACTIVE in columns else []
+    return UserModel(
+        model=model,
+        key=key.name,
+        key_adapter=TypeAdapter(key.annotation),
+        admin_flag=flag,
+        login_fields=names,
+        columns=columns,
+        fetched=tuple(dict.fromkeys([key.name, PASSWORD, flag, *_profile(columns, names), *state, *roles])),
+        has_roles=bool(roles),
+    )
+
+
+def _profile(columns: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    return [name for name in dict.fromkeys([*names, *LOGIN_FIELDS]) if name in columns]
+
+
+def _flag_mistakes(model: type[Any], columns: Mapping[str, Any], flag: str) -> Iterator[str]:
+    title = model.__name__
+    if PASSWORD not in columns:
+        yield f"{title} has no {PASSWORD}; write `class {title}(JetioModel, JetioAuthMixin)`"
+    if not flag:
+        yield f"{title} has no admin flag; add JetioAuthMixin, or one of: {', '.join(ADMIN_FLAGS)}"
+    elif flag not in columns:
+        yield f"{title} has no column {flag!r}; give AuthRouter({title}, admin_field=...) one that it has"
+
+
+def _name_mistakes(
+    model: type[Any], columns: Mapping[str, Column[Any]], names: Sequence[str]
+) -> Iterator[str]:
+    title = model.__name__
+    if not names:
+        yield (
+            f"{title} has neither username nor email to log in with; "
+            "add `username: Mapped[str] = mapped_column(unique=True)`"
+        )
+    for name in names:
+        if name not in columns:
+            yield f"{title} has no column {name!r} for login_fields; write some of: {', '.join(columns)}"
+        elif not _is_unique(columns[name]):
+            yield f"{title}.{name} is a login name and must be unique; write mapped_column(unique=True)"
+
+
+def _is_unique(column: Column[Any]) -> bool:
+    if column.unique or column.primary_key:
+        return True
+    table = column.table
+    assert isinstance(table, Table)  # noqa: S101 - resource_of takes no other
+    found: list[UniqueConstraint | Index] = [
+        item for item in table.constraints if isinstance(item, UniqueConstraint)
+    ]
+    found += [index for index in table.indexes if index.unique]
+    return any([part.name for part in item.columns] == [column.name] for item in found)

@@ -1,0 +1,202 @@
+"""How authentication is configured, and the checks before it serves."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from pydantic import AliasChoices, EmailStr, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jetio import ConfigError, Settings
+
+from .jwt import ALGORITHMS, SigningKey, TokenCodec, check_key
+
+__all__ = [
+    "AuthSettings",
+    "JWTConfig",
+    "Lockout",
+    "environment",
+    "signing_keys",
+    "token_codec",
+    "weaknesses",
+]
+
+_log = logging.getLogger("jetio.auth")
+_SECRET_FILE = "dev-secret"  # noqa: S105 - the name of a file
+_NO_KEY = "no SECRET_KEY; set one: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+KEPT_SECONDS = 86400  # how long failures are remembered
+_SAMPLE_PASSWORDS = frozenset({"changeme", "securePassword123"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JWTConfig:
+    """How access tokens are signed and read. `secret_key` None: `SECRET_KEY` of the environment.
+
+    `keys` (`[{"kid", "key", "algorithm"}]`) replaces `secret_key` for rotation: the first signs, all verify.
+    Times are in seconds.
+    """
+
+    secret_key: str | None = field(default=None, repr=False)
+    algorithm: str = "HS256"
+    token_expiry: int = 3600
+    token_header: str = "Authorization"  # noqa: S105 - the name of a header
+    token_prefix: str = "Bearer"  # noqa: S105 - the name of a scheme
+    issuer: str | None = None
+    audience: str | None = None
+    leeway: int = 5
+    keys: Sequence[Mapping[str, str]] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ALGORITHMS:
+            known = ", ".join(sorted(ALGORITHMS))
+            raise ConfigError(f"JWTConfig(algorithm={self.algorithm!r}) is not known; write one of: {known}")
+        if not 0 < self.token_expiry <= 86400:
+            raise ConfigError(
+                f"JWTConfig(token_expiry={self.token_expiry}) must be from 1 second to a day; write 3600"
+            )
+        if any("key" not in item or not set(item) <= {"kid", "key", "algorithm"} for item in self.keys):
+            raise ConfigError('JWTConfig(keys=...) takes [{"kid": ..., "key": ..., "algorithm": ...}, ...]')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lockout:
+    """When logins are refused for a while: failures per account name and per address, windows in seconds."""
+
+    failures: int = 10
+    window: int = 900
+    address_failures: int = 20
+    address_window: int = 60
+
+    def __post_init__(self) -> None:
+        windows = (self.window, self.address_window)
+        if min(self.failures, self.address_failures, *windows) < 1 or max(windows) > KEPT_SECONDS:
+            raise ConfigError(f"{self}: write numbers of at least 1, and windows of at most {KEPT_SECONDS} s")
+
+
+class AuthSettings(BaseSettings):
+    """What the environment (`JETIO_AUTH_*`) says about accounts."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="JETIO_AUTH_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
+    )
+
+    token_expiry: int = Field(
+        3600,
+        validation_alias=AliasChoices("JETIO_AUTH_TOKEN_EXPIRY", "JETIO_AUTH_TOKEN_LIFETIME_SECONDS"),
+        gt=0,
+        le=86400,
+    )
+    default_admin_username: str | None = None
+    default_admin_email: EmailStr | None = None
+    default_admin_password: SecretStr | None = None
+
+    @property
+    def default_admin(self) -> tuple[str | None, str | None, str | None]:
+        """Username, email and password of the seeded admin."""
+        password = self.default_admin_password
+        secret = password.get_secret_value() if password is not None else None
+        return self.default_admin_username, self.default_admin_email, secret
+
+
+def environment() -> AuthSettings:
+    """Read now: scripts set the environment late."""
+    return AuthSettings()
+
+
+def token_codec(config: JWTConfig, settings: Settings) -> TokenCodec:
+    """The codec of the configured keys; raises ConfigError where production would be weak."""
+    wrong = list(_weak_keys(config, settings))
+    if wrong and settings.production:
+        raise ConfigError.of(wrong)
+    keys = signing_keys(config, settings)
+    return TokenCodec(keys, issuer=config.issuer, audience=config.audience, leeway=config.leeway)
+
+
+# ---- keys --------------------------------------------------------------------------------------------------
+
+
+def signing_keys(config: JWTConfig, settings: Settings) -> list[SigningKey]:
+    """The keys, the signing one first; in development and test one is made where none is given."""
+    return _given_keys(config, settings) or [SigningKey(config.algorithm, _made_secret(settings))]
+
+
+def _given_keys(config: JWTConfig, settings: Settings) -> list[SigningKey]:
+    if config.keys:
+        return [
+            SigningKey(item.get("algorithm", config.algorithm), item["key"], item.get("kid"))
+            for item in config.keys
+        ]
+    secret = config.secret_key
+    if not secret and settings.secret_key is not None:
+        secret = settings.secret_key.get_secret_value()
+    return [SigningKey(config.algorithm, secret)] if secret else []
+
+
+def _made_secret(settings: Settings) -> str:
+    if settings.production:
+        raise ConfigError(_NO_KEY)
+    return _kept_secret(settings.state_directory) if settings.env == "development" else _process_secret()
+
+
+@cache
+def _process_secret() -> str:
+    return secrets.token_urlsafe(48)
+
+
+def _kept_secret(folder: Path) -> str:
+    """A key that outlives a restart, readable by its owner alone; made by whoever comes first."""
+    path = folder / _SECRET_FILE
+    try:
+        if not path.exists():
+            _make_secret(path)
+        return path.read_text().strip()
+    except OSError as error:
+        raise ConfigError(
+            f"no SECRET_KEY, and none can be kept in {path}: {error.strerror}; set one"
+        ) from error
+
+
+def _make_secret(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    # A file appears under its name only when it is whole; of two processes the first wins.
+    with NamedTemporaryFile("w", dir=path.parent) as fresh:
+        fresh.write(secrets.token_urlsafe(48))
+        fresh.flush()
+        with suppress(FileExistsError):
+            os.link(fresh.name, path)
+            _log.warning("no SECRET_KEY: made one for development in %s", path)
+
+
+# ---- checks ------------------------------------------------------------------------------------------------
+
+
+def weaknesses(config: JWTConfig, settings: Settings) -> Iterator[str]:
+    """What is too weak for production: each stops its start, each is a warning elsewhere."""
+    yield from _weak_keys(config, settings)
+    *_, password = environment().default_admin
+    if password in _SAMPLE_PASSWORDS:
+        yield "JETIO_AUTH_DEFAULT_ADMIN_PASSWORD is a well-known sample; choose another"
+
+
+def _weak_keys(config: JWTConfig, settings: Settings) -> Iterator[str]:
+    given = _given_keys(config, settings)
+    if not given and settings.production:
+        yield _NO_KEY
+    for item in given:
+        wrong = check_key(item.algorithm, item.key)
+        if wrong is not None:
+            name = f"the key {item.kid!r}" if config.keys else "SECRET_KEY"
+            yield f"{name}: {wrong}"
