@@ -1,0 +1,1 @@
+"""A blog: accounts, posts and comments."""
