@@ -1,0 +1,89 @@
+"""The requests that are timed."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from benchmarks.dataset import AUTHORS, POSTS
+
+_STRIDE = 389  # shares no divisor with the number of posts: a run visits them all, and not in order
+_BODY = "A post that a client writes takes about as much room as the ones that were there before it. " * 3
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request; a body is JSON."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def encode(self, host: str) -> bytes:
+        """The request as HTTP/1.1 sends it."""
+        lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: {host}"]
+        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        if self.body:
+            lines += ["Content-Type: application/json", f"Content-Length: {len(self.body)}"]
+        return "\r\n".join([*lines, "", ""]).encode() + self.body
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Requests of one kind.
+
+    `request(number, token)` makes the request with that number; `count` is how many one measurement sends,
+    chosen so that the cells of the table take comparable time; `status` is what each must be answered with.
+    """
+
+    name: str
+    title: str
+    count: int
+    status: int
+    request: Callable[[int, str], Request]
+
+
+def _post_id(number: int) -> int:
+    return number * _STRIDE % POSTS + 1
+
+
+def _hello(number: int, token: str) -> Request:
+    return Request("GET", "/hello")
+
+
+def _retrieve(number: int, token: str) -> Request:
+    return Request("GET", f"/posts/{_post_id(number)}")
+
+
+def _list(number: int, token: str) -> Request:
+    return Request("GET", "/posts?page_size=100")
+
+
+def _create(number: int, token: str) -> Request:
+    post = {
+        "title": f"Post {number}",
+        "body": _BODY[:200],
+        "views": number,
+        "published": True,
+        "author_id": number % AUTHORS + 1,
+    }
+    return Request("POST", "/posts", json.dumps(post).encode())
+
+
+def _update(number: int, token: str) -> Request:
+    return Request("PATCH", f"/posts/{_post_id(number)}", json.dumps({"views": number}).encode())
+
+
+def _secured(number: int, token: str) -> Request:
+    return Request("GET", f"/secure/posts/{_post_id(number)}", headers={"Authorization": f"Bearer {token}"})
+
+
+_ALL = (
+    Workload("hello", "hello, no database", 1_000, 200, _hello),
+    Workload("retrieve", "one post", 500, 200, _retrieve),
+    Workload("list", "list of 100 posts", 150, 200, _list),
+    Workload("create", "create a post", 300, 201, _create),
+    Workload("update", "change one field", 300, 200, _update),
+    Workload("secured", "one post, bearer token, user's row", 400, 200, _secured),
+)
+WORKLOADS = {workload.name: workload for workload in _ALL}
