@@ -1,0 +1,159 @@
+"""The command line over a real application in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx2
+import pytest
+
+SOURCE = """
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import Mapped, mapped_column
+
+from jetio import CrudRouter, Jetio, JetioModel, add_swagger_ui
+from jetio_auth import AuthRouter, JetioAuthMixin
+
+
+class User(JetioModel, JetioAuthMixin):
+    username: Mapped[str] = mapped_column(unique=True)
+
+
+class Note(JetioModel):
+    text: Mapped[str]
+    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+
+
+class Board(JetioModel):
+    text: Mapped[str]
+
+
+app = Jetio(title="Notes")
+add_swagger_ui(app)
+auth = AuthRouter(User)
+auth.register_routes(app)
+CrudRouter(Note, policy={"*": auth.owner_or_admin(Note), "DELETE": auth.admin_only()}).register_routes(app)
+CrudRouter(Board).register_routes(app)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text(SOURCE)
+    return tmp_path
+
+
+def jetio(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "jetio.cli", *arguments]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_check_finds_nothing_wrong(folder: Path) -> None:
+    """`jetio check` says how much it looked at."""
+    result = jetio(folder, "check")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("Notes: ")
+    assert "nothing wrong (development)" in result.stdout
+
+
+def test_check_tells_what_production_would_refuse(folder: Path) -> None:
+    """With production settings a missing key is an error with what to do, and exit status 1."""
+    result = jetio(folder, "check", JETIO_ENV="production", DATABASE_URL="sqlite:///x.db")
+    assert result.returncode == 1
+    assert "no SECRET_KEY" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_routes_lists_every_operation(folder: Path) -> None:
+    """`jetio routes` prints method, path and name of each operation."""
+    lines = jetio(folder, "routes").stdout.splitlines()
+    assert lines[0].split() == ["method", "path", "name"]
+    assert ["POST", "/login", "login"] in [line.split() for line in lines]
+    assert ["DELETE", "/notes/{id}", "delete_notes"] in [line.split() for line in lines]
+
+
+def test_access_prints_the_matrix(folder: Path) -> None:
+    """`jetio access` shows for each caller what is allowed, and warns of what everybody may write."""
+    result = jetio(folder, "access")
+    rows = {tuple(line.split()[:2]): line.split()[2:] for line in result.stdout.splitlines()}
+    assert rows["method", "path"] == ["anonymous", "user", "admin"]
+    assert rows["GET", "/notes"] == ["deny", "rows", "allow"]
+    assert rows["POST", "/notes"] == ["deny", "allow", "allow"]
+    assert rows["DELETE", "/notes/{id}"] == ["deny", "deny", "allow"]
+    assert rows["GET", "/boards"] == ["allow", "allow", "allow"]
+    assert rows["GET", "/me"] == ["deny", "allow", "allow"]
+    assert "warning: everybody may POST /boards" in result.stderr
+    assert "/notes" not in result.stderr
+
+
+def test_openapi_prints_the_document(folder: Path) -> None:
+    """`jetio openapi` prints the document that the server serves."""
+    document = json.loads(jetio(folder, "openapi", "app").stdout)
+    assert document["info"]["title"] == "Notes"
+    assert "/notes/{id}" in document["paths"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("check", "nothing:app"), "there is no module 'nothing' here"),
+        (("check", "app:nope"), "app:nope is no Jetio application"),
+        (("check", "app:User"), "app:User is no Jetio application"),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_told(folder: Path, arguments: tuple[str, ...], message: str) -> None:
+    """A wrong name is one line, not a stack."""
+    result = jetio(folder, *arguments)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_folder_without_application_is_told(tmp_path: Path) -> None:
+    """Where there is no app.py, main.py or asgi.py the command says how to name one."""
+    assert "write jetio COMMAND module:app" in jetio(tmp_path, "routes").stderr
+
+
+def test_an_import_error_of_the_application_is_its_own(tmp_path: Path) -> None:
+    """A module that the application misses is not mistaken for a missing application."""
+    (tmp_path / "app.py").write_text("import no_such_package_here\n")
+    assert "ModuleNotFoundError: No module named 'no_such_package_here'" in jetio(tmp_path, "check").stderr
+
+
+def test_run_serves_until_it_is_told_to_stop(folder: Path, unused_port: int) -> None:
+    """`jetio run` answers on its port and ends with SIGTERM."""
+    command = [sys.executable, "-W", "error", "-m", "jetio.cli", "run", "--port", str(unused_port)]
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert f"http://127.0.0.1:{unused_port}" in process.stdout.readline()
+        answer = _first_answer(f"http://127.0.0.1:{unused_port}/boards")
+        assert answer.json() == []
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    # uvicorn hands the signal on once everything is closed.
+    assert process.returncode in (0, -signal.SIGTERM)
+
+
+def _first_answer(address: str) -> httpx2.Response:
+    for _ in range(200):
+        try:
+            return httpx2.get(address)
+        except httpx2.ConnectError:
+            time.sleep(0.05)
+    raise AssertionError("the server never answered")

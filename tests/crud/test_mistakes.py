@@ -1,0 +1,100 @@
+"""Routers that cannot work are found at build, and told with what to write instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import ForeignKey, MetaData, and_
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from jetio import ConfigError, CrudRouter, Database, Jetio, JetioModel, public
+from jetio.models import NAMING
+from tests.crud.library import SETTINGS, Author, Book, library
+
+
+class Model(JetioModel):
+    """Tables of these tests alone."""
+
+    __abstract__ = True
+    metadata = MetaData(naming_convention=NAMING)
+
+
+class House(Model):
+    town: Mapped[str]
+    owner: Mapped[Tenant | None] = relationship(back_populates="house")
+    payers: Mapped[list[Tenant]] = relationship(
+        primaryjoin=lambda: and_(House.id == Tenant.house_id, Tenant.pays), viewonly=True
+    )
+
+
+class Tenant(Model):
+    pays: Mapped[bool]
+    house_id: Mapped[int] = mapped_column(ForeignKey("houses.id"))
+    house: Mapped[House] = relationship(back_populates="owner")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"actions": ["list", "erase"]}, "there is no action 'erase'; write some of: list, retrieve"),
+        ({"exclude_methods": ["TRACE"]}, "exclude_methods names 'TRACE'; write some of: GET, POST"),
+        ({"policy": {"GET": public()}, "secure": False}, "has rules and secure=False"),
+        ({"pagination": "cursor"}, "pagination='cursor' is not known; write 'page', or None"),
+        ({"page_size": 0}, "page_size=0 and max_page_size=200 must be"),
+        ({"page_size": 300}, "must be 1 <= page_size <= max_page_size <= 1000"),
+        ({"max_page_size": 2000}, "must be 1 <= page_size <= max_page_size <= 1000"),
+        (
+            {"hooks": {"before_creating": print}},
+            "there is no moment 'before_creating'; write one of: before_create",
+        ),
+        ({"hooks": {"before_create": ["print"]}}, "the hook for 'before_create' is no function: 'print'"),
+    ],
+)
+def test_options_that_mean_nothing(options: dict[str, Any], message: str) -> None:
+    """An option that is none is told where the router is made."""
+    with pytest.raises(ConfigError) as told:
+        CrudRouter(Author, **options)
+    assert message in str(told.value)
+
+
+def build(url: str, *routers: CrudRouter) -> str:
+    app = library(url, *routers)
+    with pytest.raises(ConfigError) as told:
+        app.build()
+    return str(told.value)
+
+
+def test_relations_that_cannot_be_embedded(sqlite_url: str) -> None:
+    """A relation too deep, one joined by more than equal columns and one that nothing makes single are told."""
+    deep = "author.books.author.books"
+    assert f"'{deep}' is deeper than 3 steps" in build(
+        sqlite_url, CrudRouter(Book, load_relationships=[deep])
+    )
+    single = build(sqlite_url, CrudRouter(House, load_relationships=["owner"]))
+    assert "House.owner is one row, but nothing makes Tenant unique for it" in single
+    assert "mapped_column(unique=True)" in single
+    joined = build(sqlite_url, CrudRouter(House, load_relationships=["payers"]))
+    assert "House.payers is joined by more than equal columns" in joined
+
+
+def test_all_mistakes_are_told_at_once(sqlite_url: str) -> None:
+    """One error lists what is wrong with every router."""
+    told = build(
+        sqlite_url,
+        CrudRouter(Book, load_relationships=["autor"]),
+        CrudRouter(Author, owner="owner_id", policy={"POST": public()}),
+    )
+    assert "2 mistakes" in told
+    assert "Book has no relationship 'autor'; it has: author, tags" in told
+    assert "Author has no column 'owner_id' for owner=" in told
+
+
+def test_one_router_in_two_applications(sqlite_url: str) -> None:
+    """A router is built for each application that it is registered with."""
+    router = CrudRouter(Author)
+    for _ in range(2):
+        app = Jetio(database=Database(sqlite_url), metadata=Author.metadata, settings=SETTINGS)
+        router.register_routes(app)
+        app.build()
+        app.build()

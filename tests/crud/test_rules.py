@@ -1,0 +1,93 @@
+"""Clauses of rules: each keeps its own values, whatever other clauses and the statement itself hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import bindparam, insert
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.schema import ForeignKey, MetaData
+
+from jetio import AllowWhere, CrudRouter, Jetio, JetioModel, Principal, SecurityScheme, rows
+from jetio.models import NAMING
+from tests.crud.library import SETTINGS, serving
+
+
+class Paper(JetioModel):
+    """A row with a level; its parent is another one."""
+
+    __tablename__ = "rule_papers"
+    metadata = MetaData(naming_convention=NAMING)
+
+    level: Mapped[int]
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("rule_papers.id"))
+    parent: Mapped[Paper | None] = relationship(remote_side="Paper.id")
+
+
+class ByHeader:
+    """The caller is whoever the header names."""
+
+    user_model = None
+    schemes = (SecurityScheme("name", {"type": "apiKey", "in": "header", "name": "x-name"}),)
+
+    async def identify(self, connection: Any, work: Any) -> Principal | None:
+        name = connection.headers.get("x-name")
+        return Principal(id=name, sub=name) if name else None
+
+    def principal_of(self, user: Any) -> Principal:
+        return Principal(id=user, sub=str(user))
+
+
+def papers(url: str, **options: Any) -> Jetio:
+    app = Jetio(database=url, metadata=Paper.metadata, settings=SETTINGS)
+    app.use_authenticator(ByHeader())
+    CrudRouter(Paper, **options).register_routes(app)
+
+    @app.on_event("startup")
+    async def fill() -> None:
+        async with app.database.sessions() as session:
+            for level, parent in [(0, None), (1, None), (9, None), (1, 3), (50, None)]:
+                await session.execute(insert(Paper).values(level=level, parent_id=parent))
+            await session.commit()
+
+    return app
+
+
+SHARED = Paper.level == 0
+
+
+async def listing(access: Any) -> AllowWhere:
+    return AllowWhere(SHARED if access.principal is None else Paper.level == 1)
+
+
+async def reading(access: Any) -> AllowWhere:
+    return AllowWhere(SHARED if access.principal is None else Paper.level == 9)
+
+
+@pytest.mark.parametrize("anonymous_first", [True, False])
+def test_a_clause_that_two_rules_share_is_two_clauses(database_url: str, anonymous_first: bool) -> None:
+    """One clause object in two scopes of a statement never makes later requests share a value."""
+    app = papers(database_url, load_relationships=["parent"], policy={"list": listing, "retrieve": reading})
+    with serving(app) as client:
+        if anonymous_first:
+            assert [row["level"] for row in client.get("/rule_papers").json()] == [0]
+        found = client.get("/rule_papers", headers={"x-name": "staff"}).json()
+        assert [(row["level"], row["parent"] and row["parent"]["level"]) for row in found] == [
+            (1, None),
+            (1, 9),
+        ]
+        assert [row["level"] for row in client.get("/rule_papers").json()] == [0]
+
+
+def test_a_named_parameter_of_a_rule_is_the_rule_s_own(database_url: str) -> None:
+    """A rule may name its parameter as the statement names one of its own: the client cannot fill it."""
+    for name in ("limit", "offset", "k_id", "v_level"):
+        rule = rows(lambda access, name=name: Paper.level <= bindparam(name, 1))  # type: ignore[misc]
+        app = papers(database_url, policy={"*": rule})
+        with serving(app) as client:
+            found = client.get("/rule_papers?page_size=100").json()
+            assert {row["level"] for row in found} == {0, 1}, name
+            assert client.get("/rule_papers/3").status_code == 404
+            assert client.patch("/rule_papers/3", json={"level": 0}).status_code == 404
+            assert client.patch("/rule_papers/1", json={"level": 50}).status_code == 403

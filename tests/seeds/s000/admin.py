@@ -1,0 +1,3 @@
+policy={
+    "DELETE": auth.admin_only()
+}
