@@ -10,22 +10,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ForeignKey, MetaData, String, update
-from sqlalchemy.orm import Mapped, mapped_column, registry, relationship
+from sqlalchemy import ForeignKey, String, update
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 from starlette.testclient import TestClient
 
 from jetio import Jetio, JetioModel, Settings
-from jetio.models import NAMING
 from jetio_auth import AuthRouter, JetioAuthMixin
+from tests.registries import own_registry
 
 PASSWORD = "correct horse battery"
 SETTINGS = Settings(env="test")
 _numbers = itertools.count(1)
-
-
-def own_registry() -> registry:
-    """Models and tables that nothing else knows: tests may name theirs alike."""
-    return registry(metadata=MetaData(naming_convention=NAMING), type_annotation_map={})
 
 
 def new_base() -> type[JetioModel]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 import anyio
 import pytest
 from pydantic import BaseModel, Field, SecretStr
-from sqlalchemy import MetaData, Numeric
+from sqlalchemy import Numeric
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, StreamingResponse
@@ -23,11 +23,13 @@ from typing_extensions import TypedDict
 from jetio import HTMLResponse, Jetio, JetioModel, JsonResponse, Response
 from jetio.testing import TestClient
 from tests.core.apps import ask, make_app
+from tests.registries import own_registry
 
 
 class Own(JetioModel):
     __abstract__ = True
-    metadata = MetaData()
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
 
 
 class Sailor(Own):

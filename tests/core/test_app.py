@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import anyio
 import httpx2
 import pytest
-from sqlalchemy import ForeignKey, MetaData, create_engine, inspect, text
+from sqlalchemy import ForeignKey, create_engine, inspect, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 from starlette.applications import Starlette
@@ -41,11 +41,13 @@ from jetio import (
 )
 from jetio.testing import TestClient
 from tests.core.apps import ask, make_app
+from tests.registries import own_registry
 
 
 class Own(JetioModel):
     __abstract__ = True
-    metadata = MetaData()
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
 
 
 class Thing(Own):

@@ -13,7 +13,7 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import MetaData, create_engine, false, insert, select, text, true
+from sqlalchemy import create_engine, false, insert, select, text, true
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped
 from starlette.exceptions import HTTPException
@@ -42,11 +42,13 @@ from jetio import (
 from jetio.policy import as_policy
 from jetio.testing import TestClient
 from tests.core.apps import ask, make_app
+from tests.registries import own_registry
 
 
 class Own(JetioModel):
     __abstract__ = True
-    metadata = MetaData()
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
 
 
 class Row(Own):

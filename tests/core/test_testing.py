@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped
 
 from jetio import ConfigError, CrudRouter, Database, Jetio, JetioModel, Principal, Problem, authenticated
 from jetio.testing import TestClient, problem_in
 from tests.core.apps import make_app
+from tests.registries import own_registry
 
 
 class Own(JetioModel):
     __abstract__ = True
-    metadata = MetaData()
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
 
 
 class Note(Own):

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from sqlalchemy import MetaData, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -29,11 +29,13 @@ from jetio import (
 )
 from jetio.testing import TestClient
 from tests.core.apps import make_app
+from tests.registries import own_registry
 
 
 class Own(JetioModel):
     __abstract__ = True
-    metadata = MetaData()
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
 
 
 class Word(Own):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped
 from starlette.exceptions import HTTPException, WebSocketException
@@ -19,11 +19,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from jetio import Allow, Deny, Depends, Header, Jetio, JetioModel, Principal, Problem, Query, authenticated
 from jetio.testing import TestClient
 from tests.core.apps import make_app
+from tests.registries import own_registry
 
 
 class Own(JetioModel):
     __abstract__ = True
-    metadata = MetaData()
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
 
 
 class Said(Own):

@@ -14,7 +14,6 @@ from sqlalchemy import (
     Column,
     ForeignKey,
     ForeignKeyConstraint,
-    MetaData,
     Numeric,
     String,
     Table,
@@ -25,7 +24,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from starlette.testclient import TestClient
 
 from jetio import CrudRouter, Jetio, JetioModel, Settings, TimestampMixin
-from jetio.models import NAMING
+from tests.registries import own_registry
 
 SETTINGS = Settings(env="test")
 
@@ -34,7 +33,8 @@ class Model(JetioModel):
     """Tables of these tests alone."""
 
     __abstract__ = True
-    metadata = MetaData(naming_convention=NAMING)
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
 
 
 tagging = Table(

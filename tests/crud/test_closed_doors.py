@@ -9,8 +9,8 @@ from sqlalchemy import ForeignKey, MetaData, func, select
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from jetio import Change, CrudRouter, Deny, Form, Jetio, JetioModel, policy
-from jetio.models import NAMING
 from tests.crud.library import SETTINGS, serving
+from tests.registries import own_registry
 
 
 @policy
@@ -20,7 +20,8 @@ async def nobody(access: Any) -> Deny:
 
 class Model(JetioModel):
     __abstract__ = True
-    metadata = MetaData(naming_convention=NAMING)
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
 
 
 class Box(Model):

@@ -8,13 +8,13 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, MetaData, UniqueConstraint, event, insert, update
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, UniqueConstraint, event, insert, update
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from starlette.testclient import TestClient
 
 from jetio import ConfigError, CrudRouter, Database, Jetio, JetioModel
-from jetio.models import NAMING
 from tests.crud.library import SETTINGS, Author, Book, Model, Shelf, Spot, Tag, library, serving, tagging
+from tests.registries import own_registry
 
 PLAIN = ("id", "title")
 
@@ -155,7 +155,8 @@ class Heaven(JetioModel):
     """Tables of the tests below."""
 
     __abstract__ = True
-    metadata = MetaData(naming_convention=NAMING)
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
 
 
 class Planet(Heaven):

@@ -5,19 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, MetaData, and_
+from sqlalchemy import ForeignKey, and_
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from jetio import ConfigError, CrudRouter, Database, Jetio, JetioModel, public
-from jetio.models import NAMING
 from tests.crud.library import SETTINGS, Author, Book, library
+from tests.registries import own_registry
 
 
 class Model(JetioModel):
     """Tables of these tests alone."""
 
     __abstract__ = True
-    metadata = MetaData(naming_convention=NAMING)
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
 
 
 class House(Model):

@@ -8,20 +8,21 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, ForeignKey, MetaData, Table, event, insert, inspect
+from sqlalchemy import Column, ForeignKey, Table, event, insert, inspect
 from sqlalchemy.orm import Mapped, Session, declared_attr, mapped_column, relationship, validates
 from starlette.testclient import TestClient
 
 from jetio import Access, AllowWhere, CrudRouter, Decision, Jetio, JetioModel, Problem, policy
-from jetio.models import NAMING
 from tests.crud.library import SETTINGS, serving
+from tests.registries import own_registry
 
 
 class Model(JetioModel):
     """Tables of these tests alone."""
 
     __abstract__ = True
-    metadata = MetaData(naming_convention=NAMING)
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
 
 
 class Shouts:

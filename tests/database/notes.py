@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
-from sqlalchemy import Executable, MetaData, bindparam, func, insert, select
+from sqlalchemy import Executable, bindparam, func, insert, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from jetio import CrudRouter, Database, Jetio, JetioModel, Settings, UnitOfWork
-from jetio.models import NAMING
+from tests.registries import own_registry
 
 SETTINGS = Settings(env="test")
 
@@ -21,7 +21,8 @@ class Model(JetioModel):
     """Tables of these tests alone."""
 
     __abstract__ = True
-    metadata = MetaData(naming_convention=NAMING)
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
 
 
 class Note(Model):

@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, EmailStr, Field, HttpUrl, IPvAnyA
 from sqlalchemy.orm import Mapped, deferred, mapped_column, relationship
 
 from jetio import JetioModel
-from jetio.models import NAMING
+from tests.registries import own_registry
 
 if TYPE_CHECKING:
     from tests.models.others import Owner
@@ -24,7 +24,8 @@ class Model(JetioModel):
     """Tables of these tests alone."""
 
     __abstract__ = True
-    metadata = sa.MetaData(naming_convention=NAMING)
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
 
 
 class Colour(enum.Enum):

@@ -23,14 +23,15 @@ from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient
 
 from jetio import ConfigError, CrudRouter, Jetio, JetioModel, Principal, SecurityScheme, Settings, UnitOfWork
-from jetio.models import NAMING
+from tests.registries import own_registry
 
 
 class Model(JetioModel):
     """Tables of these tests alone."""
 
     __abstract__ = True
-    metadata = MetaData(naming_convention=NAMING)
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
 
 
 class Counted:

@@ -15,14 +15,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 from starlette.testclient import TestClient
 
 from jetio import ConfigError, CrudRouter, Jetio, JetioModel, Settings
-from jetio.models import NAMING
+from tests.registries import own_registry
 
 
 class Model(JetioModel):
     """Tables of these tests alone."""
 
     __abstract__ = True
-    metadata = sa.MetaData(naming_convention=NAMING)
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
 
 
 class Mood(enum.Enum):

@@ -14,14 +14,16 @@ from starlette.testclient import TestClient
 
 from jetio import CrudRouter, Jetio, JetioModel, Settings, TimestampMixin
 from jetio.dialects import dialect_for
-from jetio.models import NAMING, table_name
+from jetio.models import table_name
+from tests.registries import own_registry
 
 
 class Model(JetioModel):
     """Tables of these tests alone."""
 
     __abstract__ = True
-    metadata = sa.MetaData(naming_convention=NAMING)
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
 
 
 Code = Annotated[str, mapped_column(sa.String(8), primary_key=True)]

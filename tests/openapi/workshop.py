@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, IPvAnyAddress, SecretStr
-from sqlalchemy import BigInteger, ForeignKey, LargeBinary, MetaData, Numeric, SmallInteger, String
+from sqlalchemy import BigInteger, ForeignKey, LargeBinary, Numeric, SmallInteger, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse
@@ -44,7 +44,7 @@ from jetio import (
     public,
     rows,
 )
-from jetio.models import NAMING
+from tests.registries import own_registry
 
 SETTINGS = Settings(env="test")
 
@@ -53,7 +53,8 @@ class Model(JetioModel):
     """Tables of these tests alone."""
 
     __abstract__ = True
-    metadata = MetaData(naming_convention=NAMING)
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
 
 
 class Mood(enum.Enum):
