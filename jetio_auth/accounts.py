@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 from pydantic_core import PydanticCustomError
-from sqlalchemy import select, update
+from sqlalchemy import select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -139,7 +139,7 @@ class Accounts:
         try:
             await session.flush()
         except IntegrityError as error:
-            raise self._refusal(error) from error
+            raise await self._refusal(session, error, values) from error
         await session.refresh(user)
         return user
 
@@ -152,17 +152,35 @@ class Accounts:
             message = "This password is one of the first that attackers try"
             raise ValidationError([FieldError("password_common", message, pointer="/password")])
 
-    def _refusal(self, error: IntegrityError) -> Exception:
+    async def _refusal(
+        self, session: AsyncSession, error: IntegrityError, values: Mapping[str, Any]
+    ) -> Exception:
         """409 `already_exists` for a value that is taken; what else is refused is told as CRUD tells it."""
         fault = self._context.database.dialect.fault(error)
         if not isinstance(fault, ConstraintViolated):
             return error
-        problem = violation_problem(resource_of(self.facts.model), fault.violation, deleting=False)
+        violation = fault.violation
+        if violation.kind == "foreign_key" and violation.constraint is None:
+            await session.rollback()
+            violation = violation._replace(columns=await self._dangling(session, values))
+        problem = violation_problem(resource_of(self.facts.model), violation, deleting=False)
         if problem.status != 409:
             return problem
         errors = [replace(entry, code="already_exists", message="This is taken") for entry in problem.errors]
         named = " and ".join((entry.pointer or "").lstrip("/") for entry in errors)
         return Problem(409, "already_exists", f"Another account has this {named} already", errors=errors)
+
+    async def _dangling(self, session: AsyncSession, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """The columns of the first reference that leads nowhere; SQLite does not tell them."""
+        resource = resource_of(self.facts.model)
+        for key in resource.foreign_keys:
+            held = [values.get(name) for name in key.fields]
+            if None in held:
+                continue
+            same = [column == value for column, value in zip(key.columns, held, strict=True)]
+            if await session.scalar(select(true()).where(*same)) is None:
+                return tuple(resource.fields[name].column.name for name in key.fields)
+        return ()
 
     # ---- admins --------------------------------------------------------------------------------------------
 

@@ -302,6 +302,7 @@ def test_every_module_has_its_place_in_the_architecture(package: str) -> None:
 # Which argument of which call is a code.
 PROBLEM_CODES = {"Problem": 1, "Deny": 0}
 TABLES = {"_WHOLE": 0, "_CODES": 1}  # the key or the value of an entry
+FIELD_TABLES = {"_FIELD_CODES": 1}
 FIELD_CODES = {
     "FieldError": 0,
     "PydanticCustomError": 0,
@@ -355,6 +356,8 @@ def codes_of(path: str, source: str) -> Codes:
             for item in zip(node.value.keys, node.value.values, strict=True):
                 if table in TABLES:
                     note(codes.problems, item[TABLES[table]])
+                if table in FIELD_TABLES:
+                    note(codes.fields, item[FIELD_TABLES[table]])
     return codes
 
 

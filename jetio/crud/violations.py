@@ -19,14 +19,14 @@ def violation_problem(resource: Resource, violation: Violation, *, deleting: boo
         keys = [] if deleting else _referring(resource, violation)
         return invalid_reference(keys) if keys else still_referenced()
     fields = _fields(resource, violation)
-    errors = [FieldError(_CODES[kind], _MESSAGES[kind], pointer=f"/{name}") for name in fields]
+    errors = [FieldError(_FIELD_CODES[kind], _MESSAGES[kind], pointer=f"/{name}") for name in fields]
     if kind == "unique":
         detail = f"Another row has the same {' and '.join(fields) or 'values'} already"
         return Problem(409, "conflict", detail, errors=errors)
     return ValidationError(errors, None if errors else "The database refuses the row")
 
 
-_CODES = {"unique": "conflict", "not_null": "missing", "check": "check", "value": "value"}
+_FIELD_CODES = {"unique": "conflict", "not_null": "missing", "check": "check", "value": "value"}
 _MESSAGES = {
     "unique": "Another row has this value already",
     "not_null": "This is required",

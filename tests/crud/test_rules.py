@@ -7,19 +7,18 @@ from typing import Any
 import pytest
 from sqlalchemy import bindparam, insert
 from sqlalchemy.orm import Mapped, mapped_column, relationship
-from sqlalchemy.schema import ForeignKey
+from sqlalchemy.schema import ForeignKey, MetaData
 
 from jetio import AllowWhere, CrudRouter, Jetio, JetioModel, Principal, SecurityScheme, rows
+from jetio.models import NAMING
 from tests.crud.library import SETTINGS, serving
-from tests.registries import own_registry
 
 
 class Paper(JetioModel):
     """A row with a level; its parent is another one."""
 
     __tablename__ = "rule_papers"
-    registry = _sa_registry = own_registry()
-    metadata = registry.metadata
+    metadata = MetaData(naming_convention=NAMING)
 
     level: Mapped[int]
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("rule_papers.id"))
