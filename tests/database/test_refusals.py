@@ -1,0 +1,122 @@
+"""What a database says no to, at the edges: values, connections that have just died, many shapes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from sqlalchemy import String, func, select, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from jetio import Change, CrudRouter
+from jetio.dialects import ConnectionLost, ConstraintViolated
+from tests.database.notes import COUNT, Model, Note, add, application, opened, run, talking
+
+
+class Stamp(Model):
+    """A row whose code the server makes, and makes too long."""
+
+    code: Mapped[str] = mapped_column(String(3), default=lambda: "too long")
+    number: Mapped[int] = mapped_column(default=0)
+
+
+def overflow(change: Change) -> None:
+    change.values["number"] = 2**70
+
+
+@pytest.mark.parametrize("fast_path", [True, False], ids=["driver", "session"])
+async def test_a_value_that_no_column_holds_is_told(database_url: str, fast_path: bool) -> None:
+    """A hook that writes a number of 71 bits is a 422 on every database, and nothing is kept."""
+    async with opened(database_url, fast_path=fast_path) as database:
+        router = CrudRouter(Stamp, hooks={"before_create": overflow})
+        app = application(database, router)
+        async with talking(app) as client:
+            answer = await client.post("/stamps", json={"code": "a"})
+            assert answer.status_code == 422, answer.text
+            assert "1180591620717411303424" not in answer.text
+            assert (await client.get("/stamps")).json() == []
+
+
+@pytest.mark.parametrize("fast_path", [True, False], ids=["driver", "session"])
+async def test_a_text_that_is_too_long_names_its_field(mariadb_url: str, fast_path: bool) -> None:
+    """MariaDB tells which column was too short; the answer names its field."""
+    async with (
+        opened(mariadb_url, fast_path=fast_path) as database,
+        talking(application(database, CrudRouter(Stamp))) as client,
+    ):
+        answer = await client.post("/stamps", json={})
+        assert answer.status_code == 422
+        assert [(entry["pointer"], entry["code"]) for entry in answer.json()["errors"]] == [
+            ("/code", "value")
+        ]
+
+
+async def terminate_all(url: str) -> None:
+    """End every connection to this database, from another one."""
+    import asyncpg
+
+    name = url.rpartition("/")[2]
+    admin = await asyncpg.connect(url.rpartition("/")[0].replace("+asyncpg", "") + "/postgres")
+    await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+    await admin.close()
+
+
+async def test_a_connection_that_dies_before_the_commit_is_told(postgresql_url: str) -> None:
+    """The commit of a connection that the server has just ended is no success, and the pool goes on."""
+    async with opened(postgresql_url) as database:
+        work = database.unit_of_work()
+        await add(work, "lost")
+        await _terminate_unseen(postgresql_url)
+        with pytest.raises(ConnectionLost):
+            await work.commit()
+        async with database.transaction() as again:
+            await add(again, "kept")
+        async with database.transaction(writes=False) as reading:
+            assert await run(reading, COUNT) == [(1,)]
+
+
+async def test_a_connection_that_dies_before_the_transaction_is_told(postgresql_url: str) -> None:
+    """Beginning on a connection that the server has just ended is a ConnectionLost; the next one works."""
+    async with opened(postgresql_url) as database:
+        async with database.transaction() as work:
+            await add(work, "first")
+        await _terminate_unseen(postgresql_url)
+        work = database.unit_of_work()
+        with pytest.raises(ConnectionLost):
+            await add(work, "second")
+        await work.rollback()
+        async with database.transaction() as again:
+            await add(again, "third")
+
+
+async def _terminate_unseen(url: str) -> None:
+    """End the connections while this loop looks away: what the sockets say is read only afterwards."""
+    ending = threading.Thread(target=lambda: asyncio.run(terminate_all(url)))
+    ending.start()
+    ending.join()
+
+
+async def test_the_oldest_shape_makes_room(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled statements are kept up to a number; the answer of one that was dropped is the same."""
+    monkeypatch.setattr("jetio.database._SHAPES", 2)
+    async with opened(sqlite_url) as database:
+        first = database.shaped("first", lambda: COUNT)
+        assert database.shaped("first", lambda: COUNT) is first
+        for name in ("second", "third"):
+            database.shaped(name, lambda: select(func.max(Note.id)))
+        again = database.shaped("first", lambda: COUNT)
+        assert again is not first
+        async with database.transaction(writes=False) as work:
+            assert again.decode(await work.run_alone(again, {})) == [(0,)]
+        assert database.shaped(None, lambda: COUNT) is not database.shaped(None, lambda: COUNT)
+
+
+async def test_a_mistake_in_sql_stays_what_it_is(mariadb_url: str) -> None:
+    """What is no refusal, no race and no outage is the application's own error."""
+    async with opened(mariadb_url) as database:
+        work = database.unit_of_work()
+        with pytest.raises(Exception, match="nowhere") as told:
+            await run(work, text("SELECT 1 FROM nowhere").columns(Note.id))
+        assert not isinstance(told.value, ConnectionLost | ConstraintViolated)
+        await work.rollback()
