@@ -138,20 +138,22 @@ def _python_type(kind: TypeEngine[Any]) -> Any:
         return None
 
 
+INFO_LIMITS = (
+    "min_length",
+    "max_length",
+    "pattern",
+    "ge",
+    "gt",
+    "le",
+    "lt",
+    "multiple_of",
+    "description",
+    "examples",
+)
+
+
 def _info_limits(info: Mapping[str, Any]) -> list[Any]:
-    allowed = (
-        "min_length",
-        "max_length",
-        "pattern",
-        "ge",
-        "gt",
-        "le",
-        "lt",
-        "multiple_of",
-        "description",
-        "examples",
-    )
-    given = {name: info[name] for name in allowed if name in info}
+    given = {name: info[name] for name in INFO_LIMITS if name in info}
     limits: list[Any] = [Limit(**given)] if given else []
     normalise = info.get("normalise")
     return [*limits, AfterValidator(normalise)] if normalise else limits

@@ -15,9 +15,9 @@ from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import Mapper, RelationshipDirection, Session
 
 from .columns import is_unsized_decimal
-from .declared import LISTS, Declared
+from .declared import LISTS, Declared, info_mistakes, no_column, said_of, side_of
 from .errors import ConfigError
-from .limits import annotations_of, is_secret, limited
+from .limits import INFO_LIMITS, annotations_of, is_secret, limited
 from .policy import Policy, PolicyLike
 from .relations import ForeignKey, Relation, checks_of, foreign_keys_of, relation_of, uniques_of
 
@@ -156,6 +156,8 @@ def add_rules(
     """
     mapper = _mapper_of(model)
     for name, rules in columns.items():
+        if name not in mapper.columns:
+            raise no_column(model, name, mapper.columns.keys())
         column = mapper.columns[name]
         column.info["jetio"] = {**column.info.get("jetio", {}), **rules}
     model.__api_floor__ = dict(floor)
@@ -223,7 +225,7 @@ def _read(model: type[Any]) -> Resource:
         version=_version_of(mapper, by_column),
         floors=declared.floors,
         criterion=_criterion(mapper),
-        mistakes=(*mistakes, *declared.unknown(model, fields)),
+        mistakes=(*mistakes, *declared.unknown({name: item.column.name for name, item in fields.items()})),
     )
 
 
@@ -236,11 +238,14 @@ def _criterion(mapper: Mapper[Any]) -> ColumnElement[bool] | None:
 
 
 def _mistakes_of(model: type[Any], item: Field) -> list[str]:
+    place = f"{model.__name__}.{item.name}"
+    found = list(info_mistakes(place, item.column.info, INFO_LIMITS))
     if not is_unsized_decimal(item.column.type):
-        return []
+        return found
     return [
-        f"{model.__name__}.{item.name} is a Decimal without a size, which every database would choose "
-        "differently; write mapped_column(Numeric(12, 2))"
+        *found,
+        f"{place} is a Decimal without a size, which every database would choose "
+        "differently; write mapped_column(Numeric(12, 2))",
     ]
 
 
@@ -252,12 +257,12 @@ def _field(
     annotation: Any,
     declared: Declared,
 ) -> Field:
-    info = column.info.get("jetio", {})
+    info = said_of(column.info)
     named = {kind for kind in LISTS if name in declared.lists[kind] or info.get(kind)}
     made = _made_by_mapper(mapper, column)
     generated = made is not None or _is_generated(column) or mapper.version_id_col is column
     hidden = "hidden" in named or any(_ALWAYS_HIDDEN.search(known) for known in (name, column.name))
-    admin = declared.admin.get(name) or info.get("admin_only")
+    admin = declared.admin.get(name) or side_of(info.get("admin_only"))
     default, shown = (made, None) if made is not None else _default(column)
     has_default = default is not None or shown is not _ABSENT or column.server_default is not None
     writable = not (hidden or generated or "read_only" in named or column.computed is not None)

@@ -86,6 +86,8 @@ def _embeds(resource: Resource, tree: Tree, admin: bool, path: str) -> tuple[Emb
         inner = f"{path}.{name}" if path else name
         relation = _embeddable(resource, name, inner)
         target = resource_of(relation.target)
+        if target.mistakes:  # a model that is only embedded has no router that would tell them
+            raise ConfigError.of(target.mistakes)
         if not relation.many and not _names_one(relation, target):
             raise ConfigError(
                 f"{resource.title}.{name} is one row, but nothing makes {target.title} unique for it; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import logging
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -22,7 +23,17 @@ from sqlalchemy.orm import (
 from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient
 
-from jetio import ConfigError, CrudRouter, Jetio, JetioModel, Principal, SecurityScheme, Settings, UnitOfWork
+from jetio import (
+    ConfigError,
+    CrudRouter,
+    Jetio,
+    JetioModel,
+    Principal,
+    SecurityScheme,
+    Settings,
+    UnitOfWork,
+    public,
+)
 from tests.registries import own_registry
 
 
@@ -37,7 +48,7 @@ class Model(JetioModel):
 class Counted:
     class API:
         read_only = ("views",)
-        hidden = "trace"
+        hidden = ("trace",)
 
     views: Mapped[int] = mapped_column(default=0)
     trace: Mapped[str] = mapped_column(default="t")
@@ -206,7 +217,155 @@ def test_what_nobody_reads_is_a_mistake(sqlite_url: str) -> None:
     assert "Odd.API has no 'hiden'; write some of: hidden, read_only, write_only" in told
     assert "Odd.API.read_only names 'titel', which is no column; write one of: id, title" in told
     assert "Odd.API.admin_only says 'wirte' of 'title'; write one of: both, read, write" in told
+    assert "did you mean 'hidden'?" in told
+    assert "did you mean 'title'?" in told
+    assert "did you mean 'write'?" in told
     drop(Odd)
+
+
+def alone() -> Any:
+    """A base of one test's own, for classes that are declared more than once."""
+    registry = own_registry()
+    body = {
+        "__abstract__": True,
+        "registry": registry,
+        "_sa_registry": registry,
+        "metadata": registry.metadata,
+    }
+    return type("Alone", (JetioModel,), body)
+
+
+def api(**said: Any) -> dict[str, Any]:
+    return {"API": type("API", (), said)}
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (api(hidden="code"), "Kept.API.hidden is no list: 'code'; write [\"code\"]"),
+        (api(read_only=None), "Kept.API.read_only is no list: None; write the names of fields"),
+        (api(write_only={"code": False}), "Kept.API.write_only is no list: {'code': False}"),
+        (api(create_only=(3,)), "Kept.API.create_only holds 3, which is no name"),
+        (api(admin_only="code"), "Kept.API.admin_only is no list: 'code'"),
+        (api(admin_only={"cod": "read"}), "Kept.API.admin_only names 'cod', which is no column"),
+        (api(admin_only={"code": "reed"}), "says 'reed' of 'code'; write one of: both, read, write; did you"),
+        (api(hidden=("kept_code",)), "Kept.API.hidden names 'kept_code', which is no column"),
+        (api(hidden=("kept_code",)), "; did you mean 'code'?"),
+        (api(hidden=("twice",)), "Kept.API.hidden names 'twice', which is no column"),
+        (api(hidden=("metadata",)), "Kept.API.hidden names 'metadata', which is no column"),
+        (api(fields=("code",)), "Kept.API has no 'fields'; write some of: hidden"),
+        (api(filterable=("code",)), "Kept.API has no 'filterable'"),
+        (api(searchable=("code",)), "Kept.API has no 'searchable'"),
+        (api(policy=public()), "Kept.API.policy is no mapping"),
+        ({"API": {"hidden": ["code"]}}, "Kept.API is no class; write `class API:` inside Kept"),
+        ({"hidden": ("code",)}, "Kept.hidden protects nothing; write it inside `class API:` of Kept"),
+        ({"exclude_from_read": "code"}, "Kept.exclude_from_read is no list: 'code'"),
+        ({"exclude_from_read": ["cod"]}, "Kept.exclude_from_read names 'cod', which is no column"),
+        (
+            {"exclude_from_write": ["code"]},
+            "Kept.exclude_from_write protects nothing; did you mean 'exclude_fr",
+        ),
+    ],
+)
+def test_a_rule_that_protects_nothing_is_a_mistake(
+    sqlite_url: str, said: dict[str, Any], message: str
+) -> None:
+    """A list that is none, a name that no column has and an option that does not exist stop the build."""
+    body = {"__tablename__": "kept", "__module__": __name__, "twice": property(lambda self: 2 * self.code)}
+    body["__annotations__"] = {"code": Mapped[str]}
+    body["code"] = mapped_column("kept_code")
+    kept: Any = type("Kept", (alone(),), {**body, **said})
+    assert message in mistakes(sqlite_url, kept)
+
+
+def test_an_api_class_under_another_name_is_a_mistake(sqlite_url: str) -> None:
+    """`class Api`, and any inner class that lists fields as `class API` does, is told; other classes are not."""
+
+    class Spelt(Model):
+        class Api:
+            hidden = ("code",)
+
+        code: Mapped[str]
+
+    class Moved(Model):
+        class Meta:
+            read_only = ("code",)
+
+        code: Mapped[str]
+
+    class Apart(Model):
+        class Visibility(enum.Enum):
+            hidden = "hidden"
+            shown = "shown"
+
+        class Notes:
+            text = "x"
+
+        api: Mapped[Visibility]
+        policy: Mapped[str | None]
+        exclude_from_index: Mapped[bool] = mapped_column(default=False)
+
+    assert "Spelt.Api protects nothing; write `class API:`" in mistakes(sqlite_url, Spelt)
+    assert "Moved.Meta protects nothing; write `class API:`" in mistakes(sqlite_url, Moved)
+    application(sqlite_url, CrudRouter(Apart)).build()
+    drop(Spelt, Moved, Apart)
+
+
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        ({"jetio": {"hiden": True}}, "has no 'hiden'; write some of: hidden, read_only"),
+        ({"jetio": {"hiden": True}}, "did you mean 'hidden'?"),
+        ({"jetio": {"hidden": "yes"}}, "says 'yes' of 'hidden'; write True"),
+        ({"jetio": {"admin_only": "reed"}}, "says 'reed' of 'admin_only'; write one of: both, read, write"),
+        ({"jetio": {"normalise": "lower"}}, "normalises by 'lower', which is no function"),
+        ({"jetio": ["hidden"]}, "is no mapping: ['hidden']"),
+        ({"Jetio": {"hidden": True}}, "the info of Told.code has 'Jetio'; did you mean \"jetio\"?"),
+    ],
+)
+def test_what_a_column_says_is_held_to_its_words(sqlite_url: str, info: dict[str, Any], message: str) -> None:
+    """An unknown key, or a value that means nothing, in `info={"jetio": ...}` stops the build."""
+
+    class Told(alone()):  # type: ignore[misc]
+        code: Mapped[str] = mapped_column(info=info)
+
+    assert message in mistakes(sqlite_url, Told)
+
+
+def test_a_column_may_be_the_admins_by_its_info(sqlite_url: str) -> None:
+    """`admin_only: True` in a column's info means both sides."""
+
+    class Apart(alone()):  # type: ignore[misc]
+        __tablename__ = "told_apart"
+        code: Mapped[str | None] = mapped_column(info={"jetio": {"admin_only": True}})
+
+    app = application(sqlite_url, CrudRouter(Apart), metadata=Apart.metadata)
+    app.use_authenticator(Named())
+    with TestClient(app) as client:
+        assert "code" in client.post("/told_apart", json={"code": "x"}, headers=ADMIN).json()
+        assert "code" not in client.get("/told_apart/1").json()
+        assert codes(client.post("/told_apart", json={"code": "x"})) == {"/code": "unknown_field"}
+
+
+def test_a_mistake_in_an_embedded_model_is_told(sqlite_url: str) -> None:
+    """A model that only stands inside of others is held to its `class API` too."""
+
+    class Inside(Model):
+        __tablename__ = "inside"
+
+        class API:
+            hidden = ("secrit",)
+
+        secret: Mapped[str]
+
+    class Outside(Model):
+        __tablename__ = "outside"
+        inside_id: Mapped[int] = mapped_column(ForeignKey("inside.id"))
+        inside: Mapped[Inside] = relationship(Inside)
+
+    told = mistakes(sqlite_url, Outside, load_relationships=["inside"])
+    assert "Inside.API.hidden names 'secrit'" in told
+    drop(Outside, Inside)
 
 
 def test_a_row_that_nobody_could_create_is_a_mistake(sqlite_url: str) -> None:
