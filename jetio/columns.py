@@ -19,7 +19,22 @@ from pydantic import (
     TypeAdapter,
 )
 from sqlalchemy import (
+    BLOB,
+    CHAR,
+    CLOB,
+    DATETIME,
+    DOUBLE,
+    DOUBLE_PRECISION,
+    FLOAT,
     JSON,
+    NCHAR,
+    NVARCHAR,
+    REAL,
+    TEXT,
+    TIME,
+    TIMESTAMP,
+    UUID,
+    VARCHAR,
     BigInteger,
     DateTime,
     Double,
@@ -31,6 +46,8 @@ from sqlalchemy import (
     String,
     Text,
     Time,
+    Unicode,
+    UnicodeText,
     Uuid,
 )
 from sqlalchemy.dialects import mysql
@@ -45,6 +62,7 @@ __all__ = [
     "WebAddress",
     "column_type",
     "exact_type",
+    "inexact_type",
 ]
 
 _MYSQL = ("mysql", "mariadb")
@@ -58,6 +76,10 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
 
     impl = DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *_MYSQL)
     cache_ok = True
+
+    @property
+    def python_type(self) -> type[Any]:
+        return dt.datetime
 
     def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
         if value is None:
@@ -154,29 +176,71 @@ _LONG: Mapping[type[Any], TypeEngine[Any]] = {
     Text: _LONG_TEXT,
     LargeBinary: LargeBinary().with_variant(mysql.LONGBLOB(), *_MYSQL),
     Time: Time().with_variant(mysql.TIME(fsp=6), *_MYSQL),
+    Double: Double(),
+    JSON: JSON(none_as_null=True),
 }
+# Spelt in capitals a type is what one database calls it: another has no such name, or something else by it.
+_GENERIC: Mapping[type[Any], type[TypeEngine[Any]]] = {
+    DATETIME: DateTime,
+    TIMESTAMP: DateTime,
+    TIME: Time,
+    FLOAT: Float,
+    DOUBLE: Double,
+    DOUBLE_PRECISION: Double,
+    CHAR: String,
+    NCHAR: String,
+    VARCHAR: String,
+    NVARCHAR: String,
+    Unicode: String,
+    TEXT: Text,
+    CLOB: Text,
+    UnicodeText: Text,
+    BLOB: LargeBinary,
+    UUID: Uuid,
+}
+SINGLE = 24
+"""Bits of the numbers that PostgreSQL and MariaDB keep in four bytes."""
 
 
 def exact_type(kind: TypeEngine[Any], *, in_key: bool) -> TypeEngine[Any]:
     """A plain type of SQLAlchemy's so that it holds the same on every database; other types as they are.
 
     MariaDB alone would drop microseconds, cut long texts, keep half of a double and refuse some UUIDs; with
-    SQLite it would drop offsets, and neither has intervals.
+    SQLite it would drop offsets, and neither has intervals. PostgreSQL fills a CHAR with spaces.
     """
-    plain, length = type(kind), getattr(kind, "length", None)
+    if kind._variant_mapping:
+        return kind  # its author has chosen for each database
+    plain, length = _GENERIC.get(type(kind), type(kind)), getattr(kind, "length", None)
+    given: Any = kind
     if plain is DateTime:
-        zoned = kind.timezone  # type: ignore[attr-defined]
-        return UtcDateTime() if zoned else DateTime().with_variant(mysql.DATETIME(fsp=6), *_MYSQL)
-    if plain is String and length is None:
-        return String(KEY_LENGTH) if in_key else _LONG_TEXT
-    if plain is Float and kind.precision is None:  # type: ignore[attr-defined]
+        return UtcDateTime() if given.timezone else DateTime().with_variant(mysql.DATETIME(fsp=6), *_MYSQL)
+    if plain is Time and given.timezone:
+        return kind  # a mistake, which the resource tells
+    if plain is String:
+        return String(length) if length else String(KEY_LENGTH) if in_key else _LONG_TEXT
+    if plain is Float and (given.precision is None or given.precision > SINGLE) and not given.asdecimal:
         return Double()
     if plain is Uuid:
-        as_uuid = kind.as_uuid  # type: ignore[attr-defined]
-        return Uuid(as_uuid=as_uuid).with_variant(Uuid(as_uuid=as_uuid, native_uuid=False), *_MYSQL)
+        own = Uuid(as_uuid=given.as_uuid)
+        return own.with_variant(Uuid(as_uuid=given.as_uuid, native_uuid=False), *_MYSQL)
     if plain is Interval:
         return Interval().with_variant(Duration(), "sqlite", *_MYSQL)
     return _LONG.get(plain, kind) if length is None else kind
+
+
+def inexact_type(kind: TypeEngine[Any]) -> str | None:
+    """Why no database, or not every one, gives back what was written into such a column; None: all do."""
+    if isinstance(kind, Time) and kind.timezone:
+        return "a time of day with an offset, which only one database has; write Time(), or a whole moment"
+    single = isinstance(kind, REAL) or (isinstance(kind, Float) and (kind.precision or SINGLE + 1) <= SINGLE)
+    if single and not isinstance(kind, Double):
+        return "a number of four bytes, which gives back 0.1 as 0.10000000149; write mapped_column(Double)"
+    if is_unsized_decimal(kind):
+        return (
+            "a Decimal without a size, which every database would choose differently; "
+            "write mapped_column(Numeric(12, 2))"
+        )
+    return None
 
 
 def _enum_by_value(kind: type[enum.Enum]) -> Enum:

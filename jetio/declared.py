@@ -133,12 +133,8 @@ def _looks_like_api(attribute: str, value: type[Any], ancestor: type[Any]) -> bo
 
 def info_mistakes(place: str, info: Mapping[str, Any], limits: Collection[str]) -> Iterator[str]:
     """Mistakes in the `info` of a column: `limits` are the names of limits beside those of lists."""
-    for key in info:
-        if (
-            key != "jetio"
-            and isinstance(key, str)
-            and difflib.get_close_matches(str(key).lower(), ["jetio"], 1, 0.8)
-        ):
+    for key in map(str, info):
+        if key != "jetio" and difflib.get_close_matches(key.lower(), ["jetio"], 1, 0.8):
             yield f'the info of {place} has {key!r}; did you mean "jetio"?'
     said = info.get("jetio", {})
     if not isinstance(said, Mapping):

@@ -133,9 +133,10 @@ def _python_type(kind: TypeEngine[Any]) -> Any:
     if isinstance(kind, Enum):
         return kind.enum_class or Literal[tuple(kind.enums)]
     try:
-        return kind.python_type
+        given = kind.python_type
     except NotImplementedError:
         return None
+    return None if given is object else given  # what a TypeDecorator says that was told nothing
 
 
 INFO_LIMITS = (

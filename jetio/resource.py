@@ -14,7 +14,7 @@ from sqlalchemy import inspect as mapped
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import Mapper, RelationshipDirection, Session
 
-from .columns import is_unsized_decimal
+from .columns import inexact_type
 from .declared import LISTS, Declared, info_mistakes, no_column, said_of, side_of
 from .errors import ConfigError
 from .limits import INFO_LIMITS, annotations_of, is_secret, limited
@@ -240,13 +240,8 @@ def _criterion(mapper: Mapper[Any]) -> ColumnElement[bool] | None:
 def _mistakes_of(model: type[Any], item: Field) -> list[str]:
     place = f"{model.__name__}.{item.name}"
     found = list(info_mistakes(place, item.column.info, INFO_LIMITS))
-    if not is_unsized_decimal(item.column.type):
-        return found
-    return [
-        *found,
-        f"{place} is a Decimal without a size, which every database would choose "
-        "differently; write mapped_column(Numeric(12, 2))",
-    ]
+    why = inexact_type(item.column.type)
+    return found if why is None else [*found, f"{place} is {why}"]
 
 
 def _field(
