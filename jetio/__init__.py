@@ -17,6 +17,7 @@ from .body import parse_json, read_body, require_json
 from .columns import UtcDateTime
 from .config import Settings
 from .crud import Change, CrudRouter
+from .crud.hooks import add_hooks
 from .crud.query import parse_key
 from .crud.violations import violation_problem
 from .database import Database, UnitOfWork, create_tables
@@ -99,6 +100,7 @@ __all__ = [
     "UploadFile",
     "UtcDateTime",
     "ValidationError",
+    "add_hooks",
     "add_rules",
     "add_swagger_ui",
     "authenticated",

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from jetio import (
+    Change,
     ConfigError,
     ConstraintViolated,
     FieldError,
@@ -32,7 +33,7 @@ from .model import PASSWORD, Account, UserModel
 from .names import canonical, canonical_or_typed
 from .passwords import PasswordPolicy, Passwords
 from .settings import Lockout
-from .throttle import Limit, Throttle, origin
+from .throttle import Limit, Throttle, is_local, origin
 
 __all__ = ["Accounts"]
 
@@ -71,10 +72,10 @@ class Accounts:
         `field` None: any login name. An outdated hash is renewed and committed.
         """
         name = canonical_or_typed(identity)
-        by_name, by_address = self._limits(name, address)
         async with self._turn:
-            await self._throttle.attempt(self._context.database, [by_name, *by_address])
             account = await self._find(name, identity, field)
+            by_name, by_address = self._limits(name, account, address)
+            await self._throttle.attempt(self._context.database, [by_name, *by_address])
             usable = account is not None and self.facts.is_active(account)
             stored = account[PASSWORD] if account is not None and usable else None
             right, renewed = await self.passwords.verify_and_upgrade(password, stored)
@@ -86,9 +87,11 @@ class Accounts:
             await self._renew(account, renewed)
         return account
 
-    def _limits(self, name: str, address: str | None) -> tuple[Limit, list[Limit]]:
+    def _limits(self, name: str, account: Account | None, address: str | None) -> tuple[Limit, list[Limit]]:
+        """An account counts once, by whichever of its names it is meant; a name of nobody as it is."""
         rule = self._lockout
-        by_name = Limit("login name", name, rule.failures, rule.window)
+        kind, subject = ("login name", name) if account is None else ("account", str(account[self.facts.key]))
+        by_name = Limit(kind, subject, rule.failures, rule.window)
         if address is None:
             return by_name, []
         return by_name, [Limit("login address", origin(address), rule.address_failures, rule.address_window)]
@@ -129,10 +132,24 @@ class Accounts:
 
     # ---- register ------------------------------------------------------------------------------------------
 
+    async def admit_registration(
+        self, values: Mapping[str, Any], password: str, *, address: str | None
+    ) -> None:
+        """Count a registration from this address; raises 422 for the password, 429 `rate_limited`.
+
+        Outside of production this machine itself is not counted: whoever tries things out is no attacker.
+        """
+        self._refuse_password(password, values)
+        if address is None or (not self._context.settings.production and is_local(address)):
+            return
+        rule = self._lockout
+        limit = Limit("register address", origin(address), rule.registrations, rule.registration_window)
+        detail = "Too many registrations from this address; try again later"
+        await self._throttle.attempt(self._context.database, [limit], detail)
+
     async def register(self, session: AsyncSession, values: Mapping[str, Any], password: str) -> Any:
         """Add an account and flush; the caller commits. Raises 422 for the password, 409 `already_exists`."""
-        self.passwords.check(password)
-        self._refuse_common(password, values)
+        self._refuse_password(password, values)
         hashed = await self.passwords.hash(password)
         user = self.facts.model(**values, **{PASSWORD: hashed})
         session.add(user)
@@ -143,7 +160,8 @@ class Accounts:
         await session.refresh(user)
         return user
 
-    def _refuse_common(self, password: str, values: Mapping[str, Any]) -> None:
+    def _refuse_password(self, password: str, values: Mapping[str, Any]) -> None:
+        self.passwords.check(password)
         forbidden = self._policy.forbid_common
         if forbidden is None:
             forbidden = self._context.settings.production
@@ -187,22 +205,41 @@ class Accounts:
     async def set_admin(self, session: AsyncSession, raw_key: str, *, admin: bool) -> Any:
         """Promote or demote; the account's key. Raises 404, or 409 `last_admin` for the only one."""
         (key,) = parse_key(resource_of(self.facts.model), raw_key)
-        admins = [] if admin else await self._locked_admins(session)
+        admins = [] if admin else await self._usable_admins(session)
         user = await session.get(self.facts.model, key, with_for_update=True)
         if user is None:
             raise not_found()
         if admins == [key]:
-            raise Problem(409, "last_admin", "The last admin cannot be removed")
+            raise _last_admin()
         setattr(user, self.facts.admin_flag, admin)
         await session.flush()
         return key
 
-    async def _locked_admins(self, session: AsyncSession) -> Sequence[Any]:
-        """The keys of all admins, locked in one order: of two who remove each other, the second sees one."""
+    async def keep_an_admin(self, change: Change) -> None:
+        """Before an account is deleted or changed: raises 409 `last_admin` where nobody would be left."""
+        facts, row = self.facts, change.row
+        assert row is not None  # noqa: S101 - it is known before an update and a delete
+        stays = change.action != "delete" and facts.is_usable_admin({**row, **change.values})
+        if stays or not facts.is_usable_admin(row):
+            return
+        if await self._usable_admins(change.session) == [row[facts.key]]:
+            raise _last_admin()
+
+    async def _usable_admins(self, session: AsyncSession) -> Sequence[Any]:
+        """The keys of the admins who can log in; all admins are locked, in one order.
+
+        Of two who remove each other, the second sees one.
+        """
         facts = self.facts
-        key = facts.columns[facts.key]
-        admins = select(key).where(facts.columns[facts.admin_flag]).order_by(key).with_for_update()
-        return (await session.scalars(admins)).all()
+        names = [facts.key, facts.admin_flag, *facts.switches]
+        admins = (
+            select(*(facts.columns[name] for name in names))
+            .where(facts.columns[facts.admin_flag])
+            .order_by(facts.columns[facts.key])
+            .with_for_update()
+        )
+        found = [dict(zip(names, row, strict=True)) for row in await session.execute(admins)]
+        return [account[facts.key] for account in found if facts.is_active(account)]
 
     async def ensure_admin(self, session: AsyncSession, names: Mapping[str, str], password: str) -> None:
         """An admin with these names: made, left as it is, or promoted with its own password.
@@ -259,6 +296,10 @@ def _invalid_credentials() -> Problem:
     """The same for an unknown name, a wrong password and a disabled account."""
     detail = "The name or the password is wrong"
     return Problem(401, "invalid_credentials", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _last_admin() -> Problem:
+    return Problem(409, "last_admin", "The last admin cannot be removed")
 
 
 def _is_storable(name: str) -> bool:

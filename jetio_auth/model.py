@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Column, Index, Select, Table, UniqueConstraint, bindparam, event, or_, select
+from sqlalchemy import Column, Index, Select, String, Table, UniqueConstraint, bindparam, event, or_, select
 from sqlalchemy import inspect as mapped
 from sqlalchemy.exc import NoInspectionAvailable
 
-from jetio import ConfigError, Policy, add_rules, resource_of
+from jetio import Change, ConfigError, Policy, add_hooks, add_rules, resource_of
 
 from .names import LONGEST, canonical
 
@@ -21,11 +21,12 @@ __all__ = ["ADMIN_FLAGS", "PASSWORD", "UserModel", "guard_model", "read_user_mod
 ADMIN_FLAGS = ("is_admin", "is_superuser", "is_staff", "is_master")
 LOGIN_FIELDS = ("username", "email")
 PASSWORD = "hashed_password"  # noqa: S105 - the name of a column
-_ACTIVE = "is_active"
+_ON = ("is_active", "active")
+_OFF = ("is_disabled", "disabled")
 _ROLES = ("role", "roles", "permissions")
 _BY_ADMINS = (
     *_ROLES, "groups", "scopes",
-    _ACTIVE, "is_verified", "is_approved", "is_disabled", "email_verified", "email_confirmed",
+    *_ON, *_OFF, "is_verified", "is_approved", "email_verified", "email_confirmed",
 )  # fmt: skip
 
 Account = dict[str, Any]
@@ -43,6 +44,7 @@ class UserModel:
     login_fields: tuple[str, ...]
     columns: Mapping[str, Column[Any]]
     fetched: tuple[str, ...]
+    switches: Mapping[str, bool]
     has_roles: bool
 
     def select_by_key(self) -> Select[Any]:
@@ -71,8 +73,12 @@ class UserModel:
         return {name: getattr(user, name) for name in self.fetched}
 
     def is_active(self, account: Mapping[str, Any]) -> bool:
-        """Whether the account may be used."""
-        return bool(account.get(_ACTIVE, True))
+        """Whether the account may be used: no column of its state says otherwise."""
+        return all(bool(account[name]) is wanted for name, wanted in self.switches.items())
+
+    def is_usable_admin(self, account: Mapping[str, Any]) -> bool:
+        """Whether the account is an admin's who can log in."""
+        return bool(account[self.admin_flag]) and self.is_active(account)
 
 
 # ---- what its API must never do ----------------------------------------------------------------------------
@@ -83,6 +89,7 @@ def guard_model(
     admin_field: str | None,
     login_fields: Sequence[str] | None,
     floor: Mapping[str, Policy],
+    hooks: Mapping[str, Callable[[Change], Awaitable[None]]],
 ) -> None:
     """Runs when the router is made: what no client may set, however the model is declared."""
     columns = _columns(model)
@@ -94,6 +101,7 @@ def guard_model(
         rules[name] = {"normalise": partial(canonical, longest=longest)}
         _normalise_on_set(getattr(model, name))
     add_rules(model, {name: rule for name, rule in rules.items() if name in columns}, floor)
+    add_hooks(model, hooks if columns.keys() & {*_ON, *_OFF} else {"before_delete": hooks["before_delete"]})
 
 
 def _columns(model: type[Any]) -> dict[str, Column[Any]]:
@@ -125,7 +133,12 @@ def read_user_model(
     columns = {name: item.column for name, item in resource.fields.items()}
     names = tuple(login_fields or (name for name in LOGIN_FIELDS if name in columns))
     flag = admin_field or next((name for name in ADMIN_FLAGS if name in columns), "")
-    mistakes = [*_flag_mistakes(model, columns, flag), *_name_mistakes(model, columns, names)]
+    switches = {name: name in _ON for name in (*_ON, *_OFF) if name in columns}
+    mistakes = [
+        *_flag_mistakes(model, columns, flag),
+        *_name_mistakes(model, columns, names),
+        *_switch_mistakes(model, columns, switches),
+    ]
     if len(resource.key) != 1:
         mistakes.append(
             f"{model.__name__} has a composite key; accounts need one column, such as the default id"
@@ -134,7 +147,6 @@ def read_user_model(
         raise ConfigError.of(mistakes)
     key = resource.key[0]
     roles = [name for name in _ROLES if name in columns]
-    state = [_ACTIVE] if _ACTIVE in columns else []
     return UserModel(
         model=model,
         key=key.name,
@@ -142,7 +154,10 @@ def read_user_model(
         admin_flag=flag,
         login_fields=names,
         columns=columns,
-        fetched=tuple(dict.fromkeys([key.name, PASSWORD, flag, *_profile(columns, names), *state, *roles])),
+        fetched=tuple(
+            dict.fromkeys([key.name, PASSWORD, flag, *_profile(columns, names), *switches, *roles])
+        ),
+        switches=switches,
         has_roles=bool(roles),
     )
 
@@ -175,6 +190,17 @@ def _name_mistakes(
             yield f"{title} has no column {name!r} for login_fields; write some of: {', '.join(columns)}"
         elif not _is_unique(columns[name]):
             yield f"{title}.{name} is a login name and must be unique; write mapped_column(unique=True)"
+
+
+def _switch_mistakes(
+    model: type[Any], columns: Mapping[str, Column[Any]], switches: Iterable[str]
+) -> Iterator[str]:
+    for name in switches:
+        if isinstance(columns[name].type, String):  # "no" is as true as "yes"
+            yield (
+                f"{model.__name__}.{name} says whether an account may be used and is text; "
+                f"write `{name}: Mapped[bool]`, or give it another name"
+            )
 
 
 def _is_unique(column: Column[Any]) -> bool:

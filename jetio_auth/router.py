@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jetio import ConfigError, Database, Jetio, Policy, create_tables, public
+from jetio import Change, ConfigError, Database, Jetio, Policy, create_tables, public
 
 from .accounts import Accounts
 from .backends import JWTAuthenticator
@@ -63,7 +63,8 @@ class AuthRouter:
         config = jwt or JWTConfig(token_expiry=environment().token_expiry)
         self.authenticator = JWTAuthenticator(self._context, config, self._login_path, role_permissions or {})
         floor = {"POST": AdminOnly(), **dict.fromkeys(("PUT", "PATCH", "DELETE"), SelfOrAdmin(user_model))}
-        guard_model(user_model, admin_field, login_fields, floor)
+        hooks = dict.fromkeys(("before_update", "before_delete"), self._keep_an_admin)
+        guard_model(user_model, admin_field, login_fields, floor, hooks)
         throttle = Throttle(attempts_table(user_model.metadata))
         self.accounts = Accounts(self._context, password or PasswordPolicy(), throttle, lockout or Lockout())
 
@@ -109,6 +110,9 @@ class AuthRouter:
         for weakness in found:
             _log.warning("%s (production would refuse to start)", weakness)
         return ()
+
+    async def _keep_an_admin(self, change: Change) -> None:
+        await self.accounts.keep_an_admin(change)
 
     async def _start(self) -> None:
         _ = self.authenticator.codec

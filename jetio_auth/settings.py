@@ -68,16 +68,22 @@ class JWTConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lockout:
-    """When logins are refused for a while: failures per account name and per address, windows in seconds."""
+    """When logins and registrations are refused for a while; windows in seconds.
+
+    Failed logins count per account and per address, registrations per address.
+    """
 
     failures: int = 10
     window: int = 900
     address_failures: int = 20
     address_window: int = 60
+    registrations: int = 5
+    registration_window: int = 60
 
     def __post_init__(self) -> None:
-        windows = (self.window, self.address_window)
-        if min(self.failures, self.address_failures, *windows) < 1 or max(windows) > KEPT_SECONDS:
+        windows = (self.window, self.address_window, self.registration_window)
+        smallest = min(self.failures, self.address_failures, self.registrations, *windows)
+        if smallest < 1 or max(windows) > KEPT_SECONDS:
             raise ConfigError(f"{self}: write numbers of at least 1, and windows of at most {KEPT_SECONDS} s")
 
 

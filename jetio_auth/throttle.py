@@ -15,12 +15,12 @@ from jetio import ConstraintViolated, Database, Problem
 
 from .settings import KEPT_SECONDS
 
-__all__ = ["Limit", "Throttle", "origin"]
+__all__ = ["Limit", "Throttle", "is_local", "origin"]
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `failures` of one subject within `window` seconds."""
+    """At most `failures` of one subject within `window` seconds; whatever is counted, not only failures."""
 
     kind: str
     subject: str
@@ -42,6 +42,16 @@ def origin(address: str) -> str:
     if isinstance(parsed, IPv6Address):
         return str(parsed.ipv4_mapped or parsed.packed[:8].hex())
     return address
+
+
+def is_local(address: str) -> bool:
+    """Whether it is this machine's own: a loopback address, or none of a network."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return True
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return (mapped or parsed).is_loopback
 
 
 class Throttle:
@@ -71,17 +81,17 @@ class Throttle:
             "expire": delete(table).where(columns.started < bindparam("cutoff")),
         }
 
-    async def attempt(self, database: Database, limits: Sequence[Limit]) -> None:
+    async def attempt(
+        self,
+        database: Database,
+        limits: Sequence[Limit],
+        detail: str = "Too many failed attempts; try again later",
+    ) -> None:
         """Count one attempt against each limit; raises 429 `rate_limited` when one is used up."""
         now = int(time.time())
         wait = max([await self._count(database, limit, now) for limit in limits])
         if wait:
-            raise Problem(
-                429,
-                "rate_limited",
-                "Too many failed attempts; try again later",
-                headers={"Retry-After": str(wait)},
-            )
+            raise Problem(429, "rate_limited", detail, headers={"Retry-After": str(wait)})
 
     async def _count(self, database: Database, limit: Limit, now: int) -> int:
         """The seconds to wait; 0: go on."""

@@ -13,7 +13,7 @@ from ..principal import Principal
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-__all__ = ["Change", "Hook", "Hooks", "Moment"]
+__all__ = ["Change", "Hook", "Hooks", "Moment", "add_hooks"]
 
 Moment = Literal[
     "before_create",
@@ -54,7 +54,14 @@ class Change:
         return self.access.session
 
 
+_ADDED = "__api_hooks__"
+
 Hook = Callable[[Change], Awaitable[None] | None]
+
+
+def add_hooks(model: type[Any], hooks: Mapping[str, Hook]) -> None:
+    """Hooks that every router of the model runs, after its own; each call replaces those of the one before."""
+    setattr(model, _ADDED, {moment: [hook] for moment, hook in hooks.items()})
 
 
 class Hooks:
@@ -78,6 +85,15 @@ class Hooks:
     def has(self, *moments: str) -> bool:
         """Whether any hook waits for one of them."""
         return any(moment in self._hooks for moment in moments)
+
+    def before(self, model: type[Any]) -> Hooks:
+        """These hooks, and after them those that `add_hooks` has given to the model."""
+        joined = Hooks()
+        for given in (self._hooks, getattr(model, _ADDED, {})):
+            for moment, hooks in given.items():
+                for hook in hooks:
+                    joined.add(moment, hook)
+        return joined
 
     async def run(self, moment: str, change: Change) -> None:
         """Call the hooks of the moment; what one raises stops the write."""

@@ -130,7 +130,7 @@ class CrudRouter:
             rules=self.rules,
             authenticator=self.authenticator,
             owner=self.owner,
-            hooks=self.hooks,
+            hooks=self.hooks.before(self.model),
             paging=self.paging,
             tags=self.tags if self.tags is not None else [resource.name],
             schemas={admin: schemas_for(resource, owner=self.owner, admin=admin) for admin in kinds},

@@ -14,6 +14,7 @@ from jetio import (
     Application,
     JsonResponse,
     Operation,
+    Request,
     document_of,
     read_schema,
     resource_of,
@@ -34,22 +35,22 @@ class RegisterOperation(Operation):
 
     def __init__(self, auth: AuthRouter) -> None:
         self.auth = auth
-        super().__init__("POST", self.register, status_code=201, tags=["auth"], problems=[409])
+        super().__init__("POST", self.register, status_code=201, tags=["auth"], problems=[409, 429])
 
     def build(self, app: Application, path: str) -> None:
         facts = self.auth.accounts.facts
         self.privileged = frozenset(_privileged(facts))
         body = registration_schema(facts, self.auth.accounts.passwords.policy)
 
-        async def register(body: Any, session: AsyncSession) -> Any:
-            return await self.register(body, session)
+        async def register(request: Request, body: Any, session: AsyncSession) -> Any:
+            return await self.register(request, body, session)
 
-        register.__annotations__ = {"body": body, "session": AsyncSession}
+        register.__annotations__ = {"request": Request, "body": body, "session": AsyncSession}
         self.handler = register
         self.response_model = _answer(facts)
         super().build(app, path)
 
-    async def register(self, body: BaseModel, session: AsyncSession) -> JsonResponse:
+    async def register(self, request: Request, body: BaseModel, session: AsyncSession) -> JsonResponse:
         """Create an account."""
         fields = type(body).model_fields
         given = {
@@ -57,7 +58,10 @@ class RegisterOperation(Operation):
             for name in body.model_fields_set
             if name not in self.privileged
         }
-        user = await self.auth.accounts.register(session, given, given.pop("password"))
+        accounts, password = self.auth.accounts, given.pop("password")
+        address = request.client.host if request.client is not None else None
+        await accounts.admit_registration(given, password, address=address)
+        user = await accounts.register(session, given, password)
         content = {"message": "Account created", "status": "active", "user": document_of(user)}
         return JsonResponse(content, status_code=201, headers={"Cache-Control": "no-store"})
 

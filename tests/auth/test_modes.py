@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jose import jws
 from pydantic import SecretStr
+from sqlalchemy import text
 
-from jetio import ConfigError, Settings
+from jetio import ConfigError, Jetio, Settings
 from jetio_auth import AuthRouter, AuthSettings, JWTConfig
 from jetio_auth.settings import signing_keys
 from tests.auth.forum import PASSWORD, Model, User, bearer, new_app, serving
@@ -251,12 +252,21 @@ def test_secrets_are_never_shown(
     assert "hashed_password" not in str(app.openapi())
 
 
+async def drop_users(app: Jetio) -> None:
+    """A migration that went wrong."""
+    async with app.database.sessions() as session:
+        await session.execute(text("DROP TABLE users"))
+        await session.commit()
+
+
 def test_an_error_of_the_database_hides_what_was_written(
     sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log of a failed statement holds the statement, not the hash."""
     app, auth = new_site(sqlite_url, Settings(env="production", secret_key=GOOD))
-    with serving(app, auth) as site:  # there are no tables
+    with serving(app, auth) as site:
+        site.run(app.database.create_tables, Model.metadata)
+        site.run(drop_users, app)
         assert site.register("ann").status_code == 500
     assert "INSERT INTO users" in caplog.text
     assert "$2b$" not in caplog.text

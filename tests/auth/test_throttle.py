@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,9 +13,9 @@ from typing import Any
 
 import pytest
 import time_machine
-from sqlalchemy import select
+from sqlalchemy import event, select
 
-from jetio import ConfigError
+from jetio import ConfigError, Settings
 from jetio_auth import AuthRouter, Lockout
 from tests.auth.forum import PASSWORD, Answer, Model, Site, User, call, new_app, serving
 
@@ -141,6 +143,111 @@ def test_honest_logins_at_once(site: Site) -> None:
     assert guesses(site, 30, ["alice"], PASSWORD, address="192.0.2.8") == {200: 30}
 
 
+def test_the_names_of_an_account_share_one_budget(site: Site) -> None:
+    """Ten failures for an account, by whichever of its names; a name of nobody has ten of its own."""
+    site.register("alice")
+    names = ["alice", "alice@example.com", "Alice", " ALICE@example.com"]
+    statuses = [guess(site, names[turn % 4], address=None).status for turn in range(10)]
+    assert statuses == [401] * 10
+    for name in names:
+        refused = guess(site, name, PASSWORD, address=None)
+        assert (refused.status, refused.code) == (429, "rate_limited")
+    assert guess(site, "nobody", address=None).status == 401
+
+
+def test_a_success_by_one_name_forgets_the_failures_of_the_others(site: Site) -> None:
+    """Failures by email end with a login by username."""
+    site.register("alice")
+    for _ in range(2):
+        for _ in range(9):
+            assert guess(site, "alice@example.com", address=None).status == 401
+        assert guess(site, "alice", PASSWORD, address=None).status == 200
+
+
+def test_refusals_for_too_many_failures_are_alike(site: Site) -> None:
+    """The 429 of a name that exists and of one that does not: one text, as many statements."""
+    site.register("alice")
+    told: set[str] = set()
+    counts: set[int] = set()
+    engine = site.app.database.engine.sync_engine
+    statements: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        statements.append(statement)
+
+    for name in ("alice", "nobody"):
+        for _ in range(10):
+            guess(site, name, address=None)
+        event.listen(engine, "before_cursor_execute", note)
+        statements.clear()
+        refused = guess(site, name, address=None)
+        event.remove(engine, "before_cursor_execute", note)
+        counts.add(len(statements))
+        document = json.loads(refused.body)
+        document.pop("request_id")
+        told.add(str(document))
+    assert len(told) == len(counts) == 1
+
+
+def register(site: Site, name: str, address: str | None = "192.0.2.1", **fields: Any) -> Answer:
+    """A registration from an address."""
+    body = {"username": name, "email": f"{name}@example.com", "password": PASSWORD, **fields}
+    answer: Answer = site.run(call, site.app, "POST", "/register", body, address=address)
+    return answer
+
+
+def test_five_registrations_a_minute_per_address(site: Site) -> None:
+    """The sixth is 429 with Retry-After, before anything is hashed; taken names count, mistakes do not."""
+    with time_machine.travel(time.time()) as clock:
+        for number in range(4):
+            assert register(site, f"name{number}").status == 201
+            assert register(site, f"short{number}", password="short").status == 422
+            assert register(site, f"odd{number}", email="no address").status == 422
+        assert register(site, "name1").status == 409
+        refused = register(site, "late")
+        assert (refused.status, refused.code) == (429, "rate_limited")
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        assert b"registrations" in refused.body
+        assert register(site, "other", "192.0.2.2").status == 201
+        assert guess(site, "name1", PASSWORD).status == 200
+        clock.shift(timedelta(seconds=61))
+        assert register(site, "late").status == 201
+
+
+def test_parallel_registrations_cannot_exceed_the_limit(database_url: str) -> None:
+    """Of eight at once from one address as many are taken as the limit allows."""
+    with new_site(database_url, registrations=3) as site:
+
+        async def eight() -> list[Answer]:
+            bodies = [
+                {"username": f"n{turn}", "email": f"n{turn}@example.com", "password": PASSWORD}
+                for turn in range(8)
+            ]
+            return await asyncio.gather(*(call(site.app, "POST", "/register", body) for body in bodies))
+
+        assert Counter(answer.status for answer in site.run(eight)) == {201: 3, 429: 5}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", None])
+def test_this_machine_may_register_as_often_as_it_likes(sqlite_url: str, address: str | None) -> None:
+    """Outside of production loopback addresses are not counted: scripts fill a database in this way."""
+    with new_site(sqlite_url, registrations=1) as site:
+        assert [register(site, f"n{number}", address).status for number in range(3)] == [201] * 3
+
+
+def test_production_counts_this_machine_too(sqlite_url: str) -> None:
+    """Behind a proxy that nobody has declared every client has its address."""
+    settings = Settings(env="production", secret_key=secrets.token_urlsafe(48))
+    app = new_app(sqlite_url, settings=settings)
+    auth = AuthRouter(User, lockout=Lockout(registrations=1))
+    auth.register_routes(app)
+    with serving(app, auth) as site:
+        site.run(app.database.create_tables, app.metadata)
+        assert register(site, "one", "127.0.0.1").status == 201
+        assert register(site, "two", "127.0.0.1").status == 429
+        assert register(site, "two", "192.0.2.1").status == 201
+
+
 def test_workers_count_together(database_url: str) -> None:
     """Two applications on one database share their counters."""
     with new_site(database_url) as one, new_site(database_url) as two:
@@ -171,7 +278,14 @@ def test_what_is_stored(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "limits", [{"failures": 0}, {"window": -1}, {"address_failures": 0}, {"address_window": 86401}]
+    "limits",
+    [
+        {"failures": 0},
+        {"window": -1},
+        {"address_failures": 0},
+        {"address_window": 86401},
+        {"registrations": 0},
+    ],
 )
 def test_limits_that_cannot_be_kept(limits: dict[str, int]) -> None:
     """A limit of nothing, or one that outlives what is remembered, is a mistake in the configuration."""

@@ -10,7 +10,19 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from jetio import ConfigError, CrudRouter, Jetio
 from jetio_auth import AuthRouter, JetioAuthMixin, require_audit_field
-from tests.auth.forum import PASSWORD, SETTINGS, Comment, Note, Post, User, bearer, new_app, new_base, serving
+from tests.auth.forum import (
+    PASSWORD,
+    SETTINGS,
+    Comment,
+    Note,
+    Person,
+    Post,
+    User,
+    bearer,
+    new_app,
+    new_base,
+    serving,
+)
 
 
 def mistakes_of(model: Any, **options: Any) -> tuple[str, ...]:
@@ -175,6 +187,58 @@ def test_another_admin_flag(sqlite_url: str) -> None:
         assert site.client.post("/admin/1/make-admin", headers=ann).status_code == 403
         assert site.client.post("/admin/2/make-admin", headers=root).status_code == 200
         assert site.client.get("/me", headers=ann).json()["roles"] == ["admin"]
+
+
+@pytest.mark.parametrize(
+    ("state", "usable"),
+    [
+        ({}, True),
+        ({"is_active": False}, False),
+        ({"active": False}, False),
+        ({"active": None}, False),
+        ({"is_disabled": True}, False),
+        ({"disabled": True}, False),
+        ({"disabled": None}, True),
+    ],
+)
+def test_the_columns_of_the_state(database_url: str, state: dict[str, Any], usable: bool) -> None:
+    """Whichever column says that an account is off, it cannot log in and its tokens are refused."""
+    base: Any = new_base()
+
+    class Member(base, JetioAuthMixin):
+        username: Mapped[str] = mapped_column(unique=True)
+        is_active: Mapped[bool] = mapped_column(default=True)
+        active: Mapped[bool | None] = mapped_column(default=True)
+        is_disabled: Mapped[bool] = mapped_column(default=False)
+        disabled: Mapped[bool | None]
+
+    app = Jetio(settings=SETTINGS, database=database_url, metadata=Member.metadata)
+    auth = AuthRouter(Member)
+    auth.register_routes(app)
+    CrudRouter(Member, policy={"*": auth.self_or_admin()}).register_routes(app)
+    with serving(app, auth) as site:
+        answer = site.client.post("/register", json={"username": "ann", "password": PASSWORD})
+        ann = Person(site.client, 1, "ann", site.login("ann").json()["access_token"])
+        assert answer.json()["user"]["id"] == ann.id
+        for name, value in {"is_active": False, "active": False, "disabled": True}.items():
+            refused = ann.patch("/members/1", {name: value})
+            assert (refused.status_code, refused.json()["code"]) == (422, "read_only_field")
+        if state:
+            site.change(ann, **state)
+        assert site.login("ann").status_code == (200 if usable else 401)
+        assert ann.get("/me").status_code == (200 if usable else 401)
+
+
+def test_a_state_that_is_text() -> None:
+    """It is refused: the word no would count as yes."""
+    base: Any = new_base()
+
+    class Member(base, JetioAuthMixin):
+        username: Mapped[str] = mapped_column(unique=True)
+        active: Mapped[str]
+
+    [mistake] = mistakes_of(Member)
+    assert mistake.startswith("Member.active says whether an account may be used and is text")
 
 
 def test_one_router_for_one_application() -> None:
