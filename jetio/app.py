@@ -254,8 +254,16 @@ class Jetio(Starlette):
 
     def build_middleware_stack(self) -> ASGIApp:
         self.build()
-        about: Any = {"handlers": self.exception_handlers, "pages": self.error_pages, "fault": self._fault}
+        about: Any = {
+            "handlers": self.exception_handlers, "pages": self.error_pages,
+            "fault": self._fault, "limit": self.body_limit,
+        }  # fmt: skip
         app: ASGIApp = self.router.middleware_stack
+    def body_limit(self, scope: Scope) -> int:
+        """The largest body that the route of a request takes; what is no route of its own, the usual one."""
+        endpoint = self.router.endpoint_for(scope)
+        return getattr(endpoint, "limit", None) or self.settings.max_body
+
         if self.user_middleware:
             app = ProblemWriter(app, **about, outermost=False)
             for cls, arguments, options in reversed(self.user_middleware):

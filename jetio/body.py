@@ -5,17 +5,27 @@ from __future__ import annotations
 import difflib
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import orjson
 from pydantic import ValidationError as PydanticError
-from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive, Scope
+from starlette.requests import ClientDisconnect, Request, empty_send
+from starlette.types import Message, Receive, Scope, Send
 
 from .errors import FieldError, Problem, ValidationError
 
-__all__ = ["RequestBody", "entries_of", "field_errors", "parse_json", "read_body", "require_json"]
+__all__ = [
+    "BodyRequest",
+    "RequestBody",
+    "entries_of",
+    "field_errors",
+    "parse_json",
+    "read_body",
+    "require_json",
+]
+
+Limit = int | Callable[[Scope], int]
 
 JSON_TYPES = ("application/json",)
 
@@ -70,57 +80,139 @@ def _check_length(scope: Scope, limit: int) -> None:
         raise _too_large(scope, limit)
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body; raises 413 `content_too_large`, without reading on, past `limit` bytes."""
-    _check_length(scope, limit)
-    message = await receive()
-    body: bytes = _part(message)
-    if not message.get("more_body", False) and len(body) <= limit:
-        return body
-    parts, size = [body], len(body)
-    while message.get("more_body", False) and size <= limit:
-        message = await receive()
-        parts.append(_part(message))
-        size += len(parts[-1])
-    if size > limit:
-        raise _too_large(scope, limit)
-    return b"".join(parts)
+class _Tape:
+    """What has arrived of one body; more than `keep` bytes are not kept, but go to whoever reads at the end."""
 
+    __slots__ = ("complete", "gone", "keep", "parts", "receive", "size")
 
-def _part(message: Message) -> bytes:
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnect
-    part: bytes = message.get("body", b"")
-    return part
+    def __init__(self, receive: Receive, keep: int) -> None:
+        self.receive, self.keep = receive, keep
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.complete = self.gone = False
+
+    @property
+    def cut(self) -> bool:
+        """Whether the beginning is not there any more."""
+        return self.size > self.keep
+
+    async def pull(self) -> bytes:
+        """One more part; empty when the client has gone."""
+        message: Message = {"type": "http.disconnect"} if self.gone else await self.receive()
+        if message["type"] == "http.disconnect":
+            self.gone = True
+            return b""
+        part: bytes = message.get("body", b"")
+        self.complete = not message.get("more_body", False)
+        self.size += len(part)
+        if self.size > self.keep:
+            self.parts.clear()
+        else:
+            self.parts.append(part)
+        return part
 
 
 class RequestBody:
-    """The body of one request: bounded, read once, and still there for a Request that reads it afterwards."""
+    """The body of one request for one reader: bounded, and whole for each of several readers.
 
-    __slots__ = ("_read", "_receive", "_size", "limit", "scope")
+    It is an ASGI `receive`; one made around another reads the same body from its beginning, with a limit of
+    its own. `keep` says how much stays for others of what this one reads; by default all up to the limit.
+    """
 
-    def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
-        self.scope, self._receive, self.limit = scope, receive, limit
-        self._read: bytes | None = None
-        self._size = 0
+    __slots__ = ("_ended", "_keep", "_limit", "_receive", "_size", "_tape", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive, limit: Limit, keep: int | None = None) -> None:
+        self.scope, self._receive, self._limit, self._keep = scope, receive, limit, keep
+        self._tape: _Tape | None = None
+        self._size, self._ended = 0, False
+
+    @property
+    def limit(self) -> int:
+        """The largest body that this reader takes; where the route is not known yet it is asked for when due."""
+        if callable(self._limit):
+            self._limit = self._limit(self.scope)
+        return self._limit
+
+    def _shared(self, keep: int) -> _Tape:
+        tape = self._tape
+        if tape is None:
+            inner = self._receive
+            tape = self._tape = inner._shared(keep) if isinstance(inner, RequestBody) else _Tape(inner, keep)
+        if not tape.cut and keep > tape.keep:
+            tape.keep = keep
+        return tape
 
     async def read(self) -> bytes:
-        """The whole body; raises 413 `content_too_large`."""
-        body = self._read = await read_body(self.scope, self._receive, self.limit)
-        return body
+        """The whole body; raises 413 `content_too_large`, without reading on, past the limit."""
+        limit = self.limit
+        _check_length(self.scope, limit)
+        tape = self._shared(limit)
+        while not tape.complete and tape.size <= limit:
+            await tape.pull()
+            if tape.gone:
+                raise ClientDisconnect
+        if tape.size > limit or tape.cut:
+            raise _too_large(self.scope, min(limit, tape.keep))
+        self._size, self._ended = tape.size, True
+        if len(tape.parts) > 1:
+            tape.parts = [b"".join(tape.parts)]
+        return tape.parts[0]
 
-    async def receive(self) -> Message:
-        """What a Request receives: the next part, or all that was read before it was made; raises 413."""
-        if self._read is not None:
-            body, self._read = self._read, None
-            return {"type": "http.request", "body": body, "more_body": False}
+    def rewind(self) -> None:
+        """Begin again."""
+        self._size, self._ended = 0, False
+
+    async def __call__(self) -> Message:
+        """The next part, and then what follows a body; raises 413."""
+        limit = self.limit
+        tape = self._shared(limit if self._keep is None else self._keep)
+        if self._ended:
+            return await tape.receive()
         if self._size == 0:
-            _check_length(self.scope, self.limit)
-        message = await self._receive()
-        self._size += len(message.get("body") or b"")
-        if self._size > self.limit:
-            raise _too_large(self.scope, self.limit)
-        return message
+            _check_length(self.scope, limit)
+        part = await self._part(tape)
+        if tape.gone:
+            return {"type": "http.disconnect"}
+        self._size += len(part)
+        if self._size > limit:
+            raise _too_large(self.scope, limit)
+        self._ended = tape.complete and self._size == tape.size
+        return {"type": "http.request", "body": part, "more_body": not self._ended}
+
+    async def _part(self, tape: _Tape) -> bytes:
+        if self._size == tape.size:
+            return b"" if tape.complete else await tape.pull()
+        if tape.cut:
+            raise _too_large(self.scope, tape.keep)
+        return b"".join(tape.parts)[self._size :]
+
+
+class BodyRequest(Request):
+    """A Request over a RequestBody: its body may be read in one way after another, by one after another."""
+
+    def __init__(self, sent: RequestBody, send: Send = empty_send) -> None:
+        super().__init__(sent.scope, sent, send)
+        self._sent = sent
+
+    async def body(self) -> bytes:
+        return await self._sent.read()
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        self._sent.rewind()
+        more = True
+        while more:
+            message = await self._sent()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            more = message["more_body"]
+            if message["body"]:
+                yield message["body"]
+        yield b""
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body; raises 413 `content_too_large`, without reading on, past `limit` bytes."""
+    return await RequestBody(scope, receive, limit).read()
 
 
 class JsonValidator(Protocol):

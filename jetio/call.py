@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection, Request, cookie_parser
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from .body import RequestBody
+from .body import BodyRequest, RequestBody
 from .errors import ConfigError, Problem
 from .policy import Access, Allow, Decision, Deny, Policy
 from .principal import Principal, identify
@@ -50,10 +50,12 @@ class Call:
         action: str,
         writes: bool,
         limit: int,
+        keep: int | None = None,
     ) -> None:
         self.app, self.scope = app, scope
         self._receive, self._send = receive, send
-        self._action, self._writes, self._limit = action, writes, limit
+        self._action, self._writes = action, writes
+        self._limit, self._keep = limit, keep
         self.values: dict[Any, Any] = {}
 
     # ---- what the request carries ----------------------------------------------------------------
@@ -67,7 +69,7 @@ class Call:
     def request(self) -> Request:
         """The request; its body can be read although the operation has read it."""
         if self._connection is None:
-            self._connection = Request(self.scope, self._bounded().receive, self._send)
+            self._connection = BodyRequest(self._bounded(), self._send)
         assert isinstance(self._connection, Request)  # noqa: S101 - the build refuses a Request for a WebSocket
         return self._connection
 
@@ -81,13 +83,12 @@ class Call:
 
     def _bounded(self) -> RequestBody:
         if self._body is None:
-            self._body = RequestBody(self.scope, self._receive, self._limit)
+            self._body = RequestBody(self.scope, self._receive, self._limit, self._keep)
+            self.scope["jetio.body"] = self._body  # an exception handler may look at what was sent
         return self._body
 
     async def body(self) -> bytes:
         """The whole body; raises 413."""
-        if self._connection is not None:
-            return await self.request.body()  # a dependency may have read it: the Request knows
         return await self._bounded().read()
 
     @property

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import sys
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .body import BodyRequest, RequestBody
+from .config import Settings
+
 __all__ = ["BaseMiddleware"]
+
+LOOKED_AT: int = Settings.model_fields["max_body"].default
+"""How much of a body that the application has read `after` can still see."""
 
 
 class BaseMiddleware:
     """A middleware of two moments: override `before(request)`, which may answer by returning a Response, and
-    `after(request, message)`, which may change the headers of the answer's start message."""
+    `after(request, message)`, which may change the headers of the answer's start message.
+
+    Both may read the body: whoever reads it later gets the same bytes, and one that is too large for its
+    route is 413 here as well.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -27,7 +39,8 @@ class BaseMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request = Request(scope, receive)
+        body = RequestBody(scope, receive, self._limit)
+        request = BodyRequest(body)
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -35,4 +48,11 @@ class BaseMiddleware:
             await send(message)
 
         response = await self.before(request)
-        await (self.app if response is None else response)(scope, receive, watched)
+        # The application judges by its own limits, and streams what is larger than others may look at.
+        rest = RequestBody(scope, body, sys.maxsize, keep=LOOKED_AT)
+        await (self.app if response is None else response)(scope, rest, watched)
+
+    def _limit(self, scope: Scope) -> int:
+        """What the route of this request takes; outside of an application the usual limit."""
+        limit = getattr(scope.get("app") or self.app, "body_limit", None)
+        return LOOKED_AT if limit is None else limit(scope)

@@ -147,6 +147,9 @@ class Operation:
         self.asks = bool(self.rules or self.signature.login)
         self.writes = self.method not in ("GET", "HEAD", "OPTIONS")
         self.limit = self.max_body or app.settings.max_body * (UPLOADS if self.signature.uploads else 1)
+        # Uploads and streams go to whoever reads them; they are not kept in memory for a second reader.
+        kept = self.signature.body is not None and not self.signature.uploads
+        self.keep = self.limit if kept else min(self.limit, app.settings.max_body)
         self._describe("{" in path)
 
     def _read_answer(self) -> None:
@@ -195,7 +198,10 @@ class Operation:
     # ---- serve -----------------------------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(self.app, scope, receive, send, action=self.name, writes=self.writes, limit=self.limit)
+        call = Call(
+            self.app, scope, receive, send,
+            action=self.name, writes=self.writes, limit=self.limit, keep=self.keep,
+        )  # fmt: skip
         try:
             if self.asks:
                 await admit(call, self.signature, self.rules)

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
+from .body import BodyRequest, RequestBody
 from .callables import called
 from .dialects import ConstraintViolated, DatabaseFault
 from .dialects.values import dump
@@ -58,15 +59,11 @@ class ProblemWriter:
         handlers: Mapping[Any, ExceptionHandler],
         pages: Mapping[int, ErrorPage],
         fault: Callable[[BaseException], DatabaseFault | None],
+        limit: Callable[[Scope], int],
         outermost: bool,
     ) -> None:
-        self.app, self.handlers, self.pages, self.fault, self.outermost = (
-            app,
-            handlers,
-            pages,
-            fault,
-            outermost,
-        )
+        self.app, self.handlers, self.pages = app, handlers, pages
+        self.fault, self.limit, self.outermost = fault, limit, outermost
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -93,7 +90,8 @@ class ProblemWriter:
             if started or not (outermost or problem or self._handler(error, problem)):
                 raise
             answer = without_body(watched) if scope["method"] == "HEAD" else watched
-            await self._answer(error, problem, Request(scope, receive), answer)
+            sent = RequestBody(scope, scope.get("jetio.body", receive), self.limit)
+            await self._answer(error, problem, BodyRequest(sent), answer)
 
     async def _answer(self, error: Exception, problem: Problem | None, request: Request, send: Send) -> None:
         shown, expected = problem or _internal(), self._expected(error) is not None
@@ -101,7 +99,8 @@ class ProblemWriter:
             response = await self._own_answer(error, problem, shown, request)
         except Exception as second:  # the application's own answer failed: the client still gets one
             second.__context__ = None if second is error else error  # a thread does not hand it on
-            error, problem, shown, expected, response = second, None, _internal(), False, None
+            error, problem, expected, response = second, self._problem(second), False, None
+            shown = problem or _internal()
         if shown.status >= 500 and not expected:
             _report(error, request.scope, expected=problem is not None)
             if problem is None and "http.response.debug" in request.scope.get("extensions", ()):

@@ -286,6 +286,14 @@ class JetioRouter(Router):
         routes = [route for _, route in found]
         return routes if literal is None else [literal, *routes]
 
+    def endpoint_for(self, scope: Scope) -> Endpoint | None:
+        """What will answer a request, for whoever stands before the router; None: nothing of ours."""
+        path = path_of(scope)
+        for route in self.candidates(path):
+            if _match(route, path, scope)[0] is Match.FULL:
+                return route.endpoint_for(scope["method"]) if isinstance(route, PathRoute) else None
+        return None
+
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.lifespan(scope, receive, send)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from pydantic import TypeAdapter
-from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from ..database import UnitOfWork
 from ..dependencies import Parameter
+from ..body import BodyRequest, RequestBody
 from ..operation import OperationSpec
 from ..policy import ALLOW, PUBLIC, Access, Decision, Deny, Policy, both
 from ..principal import Authenticator, identify
@@ -85,19 +85,22 @@ class Action(ABC):
         self.composite = len(self.resource.key) > 1
         self._describe()
 
+        self.limit = app.settings.max_body
     # ---- serve ---------------------------------------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         work = self.app.database.unit_of_work(writes=self.writes)
         try:
-            access, decision = await self._admit(scope, receive, work)
-            await self._serve(scope, receive, send, access, decision)
+            access, decision = await self._admit(scope, sent, work)
+            await self._serve(scope, sent, send, access, decision)
+        sent = RequestBody(scope, receive, self.limit)
+        scope["jetio.body"] = sent  # an exception handler may look at what was sent
         finally:
             await work.rollback()  # after a commit there is nothing left to undo, and nothing to hold
 
-    async def _admit(self, scope: Scope, receive: Receive, work: UnitOfWork) -> tuple[Access, Decision]:
+    async def _admit(self, scope: Scope, sent: RequestBody, work: UnitOfWork) -> tuple[Access, Decision]:
         """Identify and decide: before anything else of the request is looked at."""
-        request = Request(scope, receive)
+        request = BodyRequest(sent)
         finder = self.parts.authenticator
         principal = await identify(finder, request, work) if self.asks and finder is not None else None
         model = self.resource.model
@@ -113,7 +116,7 @@ class Action(ABC):
 
     @abstractmethod
     async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, access: Access, decision: Decision
+        self, scope: Scope, sent: RequestBody, send: Send, access: Access, decision: Decision
     ) -> None:
         """What the caller was let in for."""
 

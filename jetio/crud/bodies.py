@@ -9,9 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic import ValidationError as PydanticError
-from starlette.types import Receive, Scope
 
-from ..body import problem_of, read_body, refuse_ambiguous, require_json
+from ..body import RequestBody, problem_of, refuse_ambiguous, require_json
 from ..columns import PlainText
 from ..dialects.values import dump
 from ..errors import FieldError, Problem, ValidationError
@@ -45,17 +44,16 @@ class Bodies:
         *,
         admin: bool,
         media: Sequence[str],
-        limit: int,
     ) -> None:
         self._validate = schema.__pydantic_validator__.validate_json
         self._names = field_names(fields)
         self._readable = {item.name: item for item in resource.readable(admin=admin)}
-        self._media, self._limit = media, limit
+        self._media = media
 
-    async def read(self, scope: Scope, receive: Receive) -> Given:
+    async def read(self, sent: RequestBody) -> Given:
         """Raises 400, 413, 415 or 422."""
-        raw = await read_body(scope, receive, self._limit)
-        media = require_json(scope, self._media)
+        raw = await sent.read()
+        media = require_json(sent.scope, self._media)
         try:
             body: Any = self._validate(raw)
         except PydanticError as error:

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field as Limit
 from pydantic import TypeAdapter
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope, Send
 
+from ..body import RequestBody
 from ..dependencies import Parameter
 from ..dialects.values import dump
 from ..errors import ValidationError, not_found
@@ -27,7 +28,7 @@ class List(Action):
     action, method, whole, writes = "list", "GET", True, False
 
     async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, access: Access, decision: Decision
+        self, scope: Scope, sent: RequestBody, send: Send, access: Access, decision: Decision
     ) -> None:
         query = parse_list(scope["query_string"], self.parts.paging)
         scopes = await self._scopes(access, decision)
@@ -74,7 +75,7 @@ class Retrieve(Action):
     action, method, writes = "retrieve", "GET", False
 
     async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, access: Access, decision: Decision
+        self, scope: Scope, sent: RequestBody, send: Send, access: Access, decision: Decision
     ) -> None:
         refuse_parameters(scope["query_string"])
         key = self._key(scope)

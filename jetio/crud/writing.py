@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope, Send
 
-from ..body import header
+from ..body import RequestBody, header
 from ..dependencies import BodySpec
 from ..dialects import Busy, ConstraintViolated
 from ..dialects.values import dump
@@ -168,19 +168,18 @@ class Create(Write):
                 schemas.creatable,
                 admin=admin,
                 media=self.media,
-                limit=app.settings.max_body,
             )
             for admin, schemas in self.parts.schemas.items()
         }
 
     async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, access: Access, decision: Decision
+        self, scope: Scope, sent: RequestBody, send: Send, access: Access, decision: Decision
     ) -> None:
         await access.work.commit()  # what the rule asked must not hold a connection while the body arrives
         refuse_parameters(scope["query_string"])
         admin = self._is_admin(access)
         owner = plan_owner(self.owner, access.principal)
-        given = await self.bodies[admin].read(scope, receive)
+        given = await self.bodies[admin].read(sent)
         values = plan_create(self.resource, given.values, owner=owner)
         self._open(access)
         task = Task(
@@ -228,7 +227,6 @@ class _Alter(Write):
                 schemas.updatable,
                 admin=admin,
                 media=self.media,
-                limit=app.settings.max_body,
             )
             for admin, schemas in self.parts.schemas.items()
         }
@@ -242,12 +240,12 @@ class _Alter(Write):
         """What is to be written, of these fields."""
 
     async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, access: Access, decision: Decision
+        self, scope: Scope, sent: RequestBody, send: Send, access: Access, decision: Decision
     ) -> None:
         await access.work.commit()  # what the rule asked must not hold a connection while the body arrives
         refuse_parameters(scope["query_string"])
         key, admin = self._key(scope), self._is_admin(access)
-        given = await self.bodies[admin].read(scope, receive)
+        given = await self.bodies[admin].read(sent)
         self._open(access)
         task = Task(
             access,
@@ -330,7 +328,7 @@ class Delete(Write):
         return self.parts.removers[admin]
 
     async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, access: Access, decision: Decision
+        self, scope: Scope, sent: RequestBody, send: Send, access: Access, decision: Decision
     ) -> None:
         await access.work.commit()
         refuse_parameters(scope["query_string"])
