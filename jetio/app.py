@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from . import defaults
 from .access import AccessRow, access_matrix
 from .callables import called
-from .crud.rules import floor_rule
+from .crud.rules import ReadRules
 from .database import Database
 from .errors import ConfigError, Mistakes
 from .models import Base
@@ -79,7 +79,7 @@ class Jetio(Starlette):
         self._user_lifespan = lifespan
         self._events: dict[str, list[Step]] = {"startup": [], "shutdown": []}
         self._authenticator: Authenticator | None = None
-        self._readers: dict[type[Any], list[Any]] = {}
+        self._read_rules = ReadRules(self)
         self._paths: dict[str, PathRoute] = {}
         self._places: dict[tuple[str, str], Endpoint] = {}
         self._mistakes = Mistakes()
@@ -180,8 +180,8 @@ class Jetio(Starlette):
                 self.router.routes.append(self._paths[path])
             self._paths[path].endpoints[endpoint.method] = endpoint
         router = getattr(endpoint, "router", None)
-        if router is not None and router not in self._readers.setdefault(router.model, []):
-            self._readers[router.model].append(router)
+        if router is not None:
+            self._read_rules.add(router)
 
     def use_authenticator(self, authenticator: Authenticator) -> None:
         """Make this the way to find out who is calling; another one beside it is a mistake."""
@@ -220,15 +220,9 @@ class Jetio(Starlette):
             self.router.index()
             self._built = True
 
-    def read_rules(self, model: type[Any]) -> Sequence[Policy] | None:
-        """The read rules of the model's routers, or its own floor; None when it has neither."""
-        routers = self._readers.get(model)
-        if routers is None:
-            rule = floor_rule(self, model)
-            return None if rule is None else [rule]
-        for router in routers:
-            router.build_rules(self)
-        return [rule for router in routers if (rule := router.rules["retrieve"]) is not None]
+    def read_rules(self, model: type[Any], *, own: bool = True) -> Sequence[Policy]:
+        """The read rules of the model's rows; without `own` those of classes that share its table alone."""
+        return self._read_rules.of(model) if own else self._read_rules.beside(model)
 
     def check(self) -> None:
         """The start-up checks without serving; raises one ConfigError that tells all failures."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Column, ColumnElement, Numeric, Table, or_
+from sqlalchemy import Column, ColumnElement, Numeric, Table
 from sqlalchemy import inspect as mapped
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import Mapper, RelationshipDirection, Session
@@ -17,6 +17,7 @@ from sqlalchemy.orm import Mapper, RelationshipDirection, Session
 from .columns import inexact_type
 from .declared import LISTS, Declared, info_mistakes, no_column, said_of, side_of
 from .errors import ConfigError
+from .kinds import below, criterion_of, kind_mistakes, table_of
 from .limits import INFO_LIMITS, annotations_of, is_secret, limited
 from .policy import Policy, PolicyLike
 from .relations import ForeignKey, Relation, checks_of, foreign_keys_of, relation_of, uniques_of
@@ -125,6 +126,16 @@ class Resource:
             if item.direction is RelationshipDirection.ONETOMANY and not item.cascade.delete
         ]
 
+    @property
+    def below(self) -> list[type[Any]]:
+        """The classes that inherit the table from this one."""
+        return below(self.mapper)
+
+    @property
+    def root(self) -> type[Any]:
+        """The class that all classes of its tree inherit from."""
+        return self.mapper.base_mapper.class_
+
     def inexact(self, digits: int) -> list[str]:
         """The fields that a database loses digits of which keeps so many."""
         kinds = {name: item.column.type for name, item in self.fields.items()}
@@ -165,9 +176,12 @@ def add_rules(
 
 
 def model_of(resource: Resource, key: ForeignKey) -> type[Any] | None:
-    """The model that a foreign key names, None where its table has none."""
-    mappers = resource.mapper.registry.mappers
-    return next((mapper.class_ for mapper in mappers if mapper.local_table is key.table), None)
+    """The model that a foreign key names, None where its table has none.
+
+    Of classes that share the table the one that all its rows belong to.
+    """
+    mappers = [item for item in resource.mapper.registry.mappers if item.local_table is key.table]
+    return next((item.class_ for item in mappers if item.inherits not in mappers), None)
 
 
 # ---- reading the mapper ----------------------------------------------------------------------------------
@@ -183,26 +197,12 @@ def _mapper_of(model: type[Any]) -> Mapper[Any]:
     return mapper
 
 
-def _table_of(model: type[Any], mapper: Mapper[Any]) -> Table:
-    if mapper.inherits is not None and not (mapper.single or mapper.concrete):
-        raise ConfigError(
-            f"{model.__name__} is spread over its own table and that of {mapper.inherits.class_.__name__}; "
-            "leave out its __tablename__ to keep both kinds in one, or write a relationship"
-        )
-    if not isinstance(mapper.local_table, Table):
-        raise ConfigError(
-            f"{model.__name__} is mapped to a {type(mapper.local_table).__name__}, which cannot be written; "
-            "map it to a table"
-        )
-    return mapper.local_table
-
-
 def _read(model: type[Any]) -> Resource:
     mapper = _mapper_of(model)
     mapper.registry.configure()
-    table, declared, annotations = _table_of(model, mapper), Declared(model), annotations_of(model)
+    table, declared, annotations = table_of(mapper), Declared(model), annotations_of(model)
     fields: dict[str, Field] = {}
-    mistakes = list(declared.mistakes)
+    mistakes = [*declared.mistakes, *kind_mistakes(mapper)]
     for attribute in mapper.column_attrs:
         name, column = attribute.key, attribute.columns[0]
         if isinstance(column, Column):  # what else stands there is an expression, which nobody can write
@@ -224,17 +224,9 @@ def _read(model: type[Any]) -> Resource:
         checks=checks_of(table, by_column),
         version=_version_of(mapper, by_column),
         floors=declared.floors,
-        criterion=_criterion(mapper),
+        criterion=criterion_of(mapper),
         mistakes=(*mistakes, *declared.unknown({name: item.column.name for name, item in fields.items()})),
     )
-
-
-def _criterion(mapper: Mapper[Any]) -> ColumnElement[bool] | None:
-    """What tells the rows of a class from those of the others in its table."""
-    if not mapper.single or mapper.inherits is None:
-        return None
-    kind: Any = mapper.polymorphic_on
-    return or_(*(kind == item.polymorphic_identity for item in mapper.self_and_descendants))
 
 
 def _mistakes_of(model: type[Any], item: Field) -> list[str]:
@@ -261,6 +253,7 @@ def _field(
     default, shown = (made, None) if made is not None else _default(column)
     has_default = default is not None or shown is not _ABSENT or column.server_default is not None
     writable = not (hidden or generated or "read_only" in named or column.computed is not None)
+    writable = writable and mapper.polymorphic_on is not column
     key = column.primary_key
     return Field(
         name=name,
@@ -303,7 +296,7 @@ def _made_by_mapper(mapper: Mapper[Any], column: Column[Any]) -> Callable[[Any],
     """What SQLAlchemy itself would put into a new row: the first version, or the kind of object."""
     if mapper.version_id_col is column and _counts_versions(mapper):
         return lambda context: 1
-    if mapper.polymorphic_on is column:
+    if mapper.polymorphic_on is column and mapper.polymorphic_identity is not None:
         return lambda context: mapper.polymorphic_identity
     return None
 

@@ -72,8 +72,8 @@ class Application(Protocol):
         """Make this the app's way to find out who is asking."""
         ...
 
-    def read_rules(self, model: type[Any]) -> Sequence[Policy] | None:
-        """The read policies of the model's routers; None when it has no router."""
+    def read_rules(self, model: type[Any], *, own: bool = True) -> Sequence[Policy]:
+        """The read rules of the model's rows; without `own` those of classes that share its table alone."""
         ...
 
 

@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[int, str], ...] = (
     (1, "principal"),
     (2, "policy"),
     (2, "models"),
-    (2, "declared limits relations"),
+    (2, "declared kinds limits relations"),
     (2, "resource"),
     (2, "schemas"),
     (3, "routing"),

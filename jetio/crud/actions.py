@@ -6,6 +6,8 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 from typing import Any, ClassVar, Protocol
 
 from pydantic import TypeAdapter
@@ -76,8 +78,9 @@ class Action(ABC):
         parts = self.parts = self.router.build(app)
         self.app = app
         self.resource = parts.resource
-        self.rule = _effective(parts.rules[self.action])
-        self.read_rule = _effective(parts.rules["list" if self.action == "list" else "retrieve"])
+        beside = app.read_rules(self.router.model, own=False)
+        self.read_rule = _all_of(parts.rules["list" if self.action == "list" else "retrieve"], *beside)
+        self.rule = _all_of(parts.rules[self.action]) if self.writes else self.read_rule
         self.embedded = _embedded_rules(app, parts.views[False])
         self.secured = self.rule is not None
         stamps = self.action == "create" and parts.owner is not None
@@ -179,15 +182,16 @@ def _embedded_rules(app: Application, view: View) -> dict[str, tuple[type[Any], 
     found = {}
     for embed in view.walk():
         model = embed.relation.target
-        rules = [rule for rule in app.read_rules(model) or () if rule is not PUBLIC]
+        rules = [rule for rule in app.read_rules(model) if rule is not PUBLIC]
         if rules:
             found[embed.path] = model, rules
     return found
 
 
-def _effective(rule: Policy | None) -> Policy | None:
-    """An open door is no door: nothing is asked."""
-    return None if rule is PUBLIC else rule
+def _all_of(*rules: Policy | None) -> Policy | None:
+    """The rules as one. An open door is no door: nothing is asked."""
+    asked = [rule for rule in rules if rule is not None and rule is not PUBLIC]
+    return reduce(and_, asked) if asked else None
 
 
 def _noun(title: str) -> str:

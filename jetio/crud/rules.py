@@ -6,16 +6,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement
 
 from ..errors import ConfigError
-from ..policy import AUTHENTICATED, Policy, PolicyLike, as_policy
+from ..policy import (
+    AUTHENTICATED,
+    PUBLIC,
+    Access,
+    AllowWhere,
+    Decision,
+    Policy,
+    PolicyLike,
+    as_policy,
+    either,
+    negated,
+)
 from ..resource import Field, Resource, resource_of
 from ..routing import Application
 
-__all__ = ["ACTIONS", "VERBS", "RuleContext", "find_rules", "floor_rule"]
+__all__ = ["ACTIONS", "VERBS", "ReadRules", "RuleContext", "Ruled", "find_rules"]
 
 VERBS: Mapping[str, str] = {
     "list": "GET",
@@ -139,6 +150,112 @@ def _no_owner(resource: Resource, user_model: type[Any] | None) -> str:
         f"an owner rule needs to know who owns a {resource.title}, and no foreign key to {accounts} tells; "
         f'write CrudRouter({resource.title}, owner="author_id")'
     )
+
+
+# ---- what rows obey wherever they are reached --------------------------------------------------------------
+
+
+class Ruled(Protocol):
+    """A router whose rules can be asked for."""
+
+    model: type[Any]
+    actions: tuple[str, ...]
+    rules: dict[str, Policy | None]
+
+    def build_rules(self, app: Any) -> None:
+        """Bind the rules; raises ConfigError."""
+        ...
+
+
+class ReadRules:
+    """What the routers of an application, and the models themselves, say of reading rows.
+
+    A row obeys the rules of its class and of every class of the same table above it.
+    """
+
+    def __init__(self, app: Application) -> None:
+        self.app = app
+        self.routers: dict[type[Any], list[Ruled]] = {}
+
+    def add(self, router: Ruled) -> None:
+        """Make the rules of a router those of its model's rows."""
+        known = self.routers.setdefault(router.model, [])
+        if router not in known:
+            known.append(router)
+
+    def of(self, model: type[Any]) -> list[Policy]:
+        """All that rows of the model obey where another model leads to them."""
+        return [*self._own(model), *self.beside(model)]
+
+    def beside(self, model: type[Any]) -> list[Policy]:
+        """What rows of the model obey beside the model's own rules: those of classes that share its table."""
+        resource = resource_of(model)
+        others = [
+            other
+            for other in self.routers
+            if other is not model and getattr(other, "__table__", None) is resource.table
+        ]
+        over = [other for other in others if issubclass(model, other) or resource_of(other).criterion is None]
+        found: list[Policy] = [_About(rule, other) for other in over for rule in self._routed(other)]
+        for other in dict.fromkeys([*resource.below, *others]):
+            kind = resource_of(other).criterion
+            if kind is not None and not issubclass(model, other) and _may_be(other, model):
+                found += [_About(rule, other, kind) for rule in self._own(other, above=model)]
+        return found
+
+    def _own(self, model: type[Any], *, above: type[Any] | None = None) -> list[Policy]:
+        """The rules of the model's routers, else its floor; of the latter what `above` does not say already."""
+        if any(map(_reads, self.routers.get(model, ()))):
+            return self._routed(model)
+        if above is not None and not _says_more(model, above):
+            return []
+        rule = floor_rule(self.app, model)
+        return [] if rule is None else [rule]
+
+    def _routed(self, model: type[Any]) -> list[Policy]:
+        """The rules of all routers that show rows; none where one of them is open to everybody by its rule."""
+        rules: list[Policy] = []
+        for router in filter(_reads, self.routers.get(model, ())):
+            router.build_rules(self.app)
+            rule = router.rules["retrieve" if "retrieve" in router.actions else "list"]
+            if rule is PUBLIC:
+                return []
+            if rule is not None:
+                rules.append(rule)
+        return rules
+
+
+class _About(Policy):
+    """A rule asked about another class of the same table; with `kind` it is about rows of that kind alone."""
+
+    def __init__(self, rule: Policy, model: type[Any], kind: ColumnElement[bool] | None = None) -> None:
+        self.rule, self.model = rule, model
+        self.others = None if kind is None else negated(AllowWhere(kind))
+        self.authenticator = rule.authenticator
+        self.needs_caller, self.knows_caller = rule.needs_caller, rule.knows_caller
+        self.admits_anonymous = rule.admits_anonymous or kind is not None
+
+    async def __call__(self, access: Access) -> Decision:
+        decision = await self.rule(access.towards(self.model, "retrieve"))
+        return decision if self.others is None else either(self.others, decision)
+
+    def __repr__(self) -> str:
+        return f"{self.model.__name__}: {self.rule!r}"
+
+
+def _reads(router: Ruled) -> bool:
+    return "list" in router.actions or "retrieve" in router.actions
+
+
+def _may_be(kind: type[Any], model: type[Any]) -> bool:
+    """Whether rows of the model can be of this kind: of two branches of one tree they cannot."""
+    return issubclass(kind, model) or resource_of(kind).root is not resource_of(model).root
+
+
+def _says_more(model: type[Any], above: type[Any]) -> bool:
+    """Whether a class says something of its rows that the class above it does not say."""
+    new = [vars(cls) for cls in model.__mro__ if cls not in above.__mro__]
+    return any("__api_floor__" in own or hasattr(own.get("API"), "policy") for own in new)
 
 
 def floor_rule(app: Application, model: type[Any]) -> Policy | None:

@@ -74,11 +74,7 @@ class Write(Action):
         found = {}
         for key in self.resource.foreign_keys:
             target = model_of(self.resource, key)
-            rules = (
-                []
-                if target is None
-                else [rule for rule in app.read_rules(target) or () if rule is not PUBLIC]
-            )
+            rules = [] if target is None else [rule for rule in app.read_rules(target) if rule is not PUBLIC]
             if (
                 target is not None
                 and rules

@@ -500,11 +500,9 @@ def test_kinds_in_two_tables_are_told(sqlite_url: str) -> None:
 
     told = mistakes(sqlite_url, Truck)
     assert "Truck is spread over its own table and that of Vehicle; leave out its __tablename__" in told
-    with TestClient(application(sqlite_url, CrudRouter(Vehicle), CrudRouter(Ferry))) as client:
+    told = mistakes(sqlite_url, Ferry)
+    assert "Ferry has a table of its own beside that of Boat" in told
+    assert "declare what they share in a mixin without a table" in told
+    with TestClient(application(sqlite_url, CrudRouter(Vehicle))) as client:
         assert client.post("/vehicles", json={"wheels": 4}).status_code == 201
-        assert client.post("/ferries", json={"sails": 0, "cars": 9}).json() == {
-            "id": 1,
-            "sails": 0,
-            "cars": 9,
-        }
     drop(Truck, Vehicle, Ferry, Boat)
