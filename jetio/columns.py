@@ -36,10 +36,14 @@ from sqlalchemy import (
     UUID,
     VARCHAR,
     BigInteger,
+    Boolean,
+    Column,
+    Date,
     DateTime,
     Double,
     Enum,
     Float,
+    Integer,
     Interval,
     LargeBinary,
     Numeric,
@@ -52,6 +56,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import functions
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 __all__ = [
@@ -63,6 +68,7 @@ __all__ = [
     "column_type",
     "exact_type",
     "inexact_type",
+    "is_sure",
 ]
 
 _MYSQL = ("mysql", "mariadb")
@@ -311,3 +317,47 @@ def max_length_of(metadata: Iterable[Any]) -> int | None:
 def is_unsized_decimal(kind: TypeEngine[Any]) -> bool:
     """Whether a Numeric lacks precision or scale: databases would each choose another one."""
     return isinstance(kind, Numeric) and kind.asdecimal and None in (kind.precision, kind.scale)
+
+
+_SURE = (
+    String,
+    Integer,
+    Boolean,
+    Numeric,
+    Float,
+    DateTime,
+    Date,
+    Time,
+    Interval,
+    LargeBinary,
+    Uuid,
+    JSON,
+    UtcDateTime,
+    Duration,
+    PlainText,
+    SecretText,
+)
+_SURE_WHEN_MADE = (String, Integer, Boolean)
+_MOMENTS = (UtcDateTime, DateTime)
+
+
+def is_sure(column: Column[Any]) -> bool:
+    """Whether any value that the column can get is one that it can read back and show.
+
+    Of a type that is not known here, and of what the database makes itself, nobody can tell.
+    """
+    kinds = (column.type, *column.type._variant_mapping.values())
+    if not all(_is_known(kind) for kind in kinds):
+        return False
+    made: Any = column.computed or column.server_default or column.server_onupdate
+    if made is None or (isinstance(column.type, _SURE_WHEN_MADE) and not isinstance(column.type, Enum)):
+        return True
+    return isinstance(column.type, _MOMENTS) and isinstance(getattr(made, "arg", None), _CLOCKS)
+
+
+_CLOCKS = (functions.now, functions.current_timestamp)
+
+
+def _is_known(kind: TypeEngine[Any]) -> bool:
+    """One of SQLAlchemy's own types or of ours: what inherits from them may read as it likes."""
+    return isinstance(kind, _SURE) and type(kind).__module__.startswith(("sqlalchemy.", f"{__package__}."))

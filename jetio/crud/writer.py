@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..columns import is_sure
 from ..database import UnitOfWork
 from ..dialects import ConstraintViolated, Query, Result
 from ..errors import Problem, forbidden, not_found
@@ -42,13 +43,15 @@ class Writer:
         shown = {item.name for item in reader.view.fields}
         self.answers = not reader.view.embeds
         self.shows_key = self.answers and all(item.name in shown for item in self.resource.key)
+        # A statement that is its own transaction is lasting before its row is rendered: that must not fail then.
+        self.sure = all(is_sure(item.column) for item in (*reader.view.fields, *self.resource.key))
 
     async def create(
         self, work: UnitOfWork, values: dict[str, Any], rule: Decision, scopes: Scopes, *, several: bool
     ) -> tuple[tuple[Any, ...], Document]:
         """Insert; the key and the document of the new row."""
         check = rule.check if isinstance(rule, AllowWhere) else None
-        key, document = await self._insert(work, values, alone=check is None and not several)
+        key, document = await self._insert(work, values, alone=self.sure and check is None and not several)
         if check is not None and not await self._satisfies(work, check, key):
             raise _outside()
         return key, document or await self.show(work, scopes, key)
@@ -65,8 +68,9 @@ class Writer:
     ) -> Document:
         """Change the row; raises 404, 403 or what the database refuses."""
         look = self._must_look(rule, values)
+        alone = self.sure and not (look or several)
         for _ in range(RACES):
-            changed, document = await self._change(work, key, values, rule, alone=not (look or several))
+            changed, document = await self._change(work, key, values, rule, alone=alone)
             if changed:
                 break
             await self.judge(work, key, rule)

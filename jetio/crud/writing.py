@@ -183,11 +183,11 @@ class Create(Write):
         )
         task.values, task.given, task.references = values, given, await self._references(access)
         key, document = await self._retried(task, self._attempt)
-        location = f"{scope.get('root_path', '')}{self.base}/{format_key(self.resource, key)}"
+        location = f"{scope.get('root_path', '')}{self.base}/{key}"
         await _answer(scope, send, 201, document, [(b"location", location.encode())])
         await self._committed(task)
 
-    async def _attempt(self, task: Task) -> tuple[tuple[Any, ...], Document]:
+    async def _attempt(self, task: Task) -> tuple[str, bytes]:
         work, writer, claimed = task.access.work, task.writer, task.given.claimed
         change = self._change(task)
         await writer.check_references(work, task.values, task.given.values, task.references)
@@ -200,7 +200,7 @@ class Create(Write):
             await writer.compare(work, claimed, key)
         if self.hooked:
             document = await self._after("after_create", task, change, key)
-        return key, document
+        return format_key(self.resource, key), dump(document)  # before the commit: either may fail
 
     def _describe(self) -> None:
         super()._describe()
@@ -258,7 +258,7 @@ class _Alter(Write):
         await _answer(scope, send, 200, document)
         await self._committed(task)
 
-    async def _attempt(self, task: Task) -> Document:
+    async def _attempt(self, task: Task) -> bytes:
         work, writer, claimed, key = task.access.work, task.writer, task.given.claimed, task.key or ()
         change = self._change(task)
         await _refuse_stale(task)
@@ -278,7 +278,7 @@ class _Alter(Write):
             await writer.compare(work, claimed, key, before)
         if self.hooked:
             document = await self._after("after_update", task, change, key)
-        return document
+        return dump(document)  # before the commit: it may fail
 
     def _describe(self) -> None:
         super()._describe()
@@ -384,7 +384,7 @@ async def _answer(
     scope: Scope,
     send: Send,
     status: int,
-    document: Document,
+    document: bytes,
     headers: list[tuple[bytes, bytes]] | None = None,
 ) -> None:
     """The document, unless the client prefers to be told only that it worked (RFC 7240)."""
@@ -393,4 +393,4 @@ async def _answer(
     if any(part.strip().lower() == "return=minimal" for part in prefer.split(",")):
         await send_empty(send, status, [*told, (b"preference-applied", b"return=minimal")])
     else:
-        await send_json(send, status, dump(document), told)
+        await send_json(send, status, document, told)
