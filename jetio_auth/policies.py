@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement
@@ -20,7 +21,15 @@ from jetio import (
     resource_of,
 )
 
-__all__ = ["AdminOnly", "LoginRequired", "OwnerOrAdmin", "SelfOrAdmin"]
+__all__ = [
+    "AdminOnly",
+    "LoginRequired",
+    "Owner",
+    "OwnerOrAdmin",
+    "RequiresPermission",
+    "RequiresRole",
+    "SelfOrAdmin",
+]
 
 _REMEMBERED = 1000
 _ALLOW = Allow()
@@ -58,8 +67,40 @@ class AdminOnly(_AccountPolicy):
         return _ALLOW if access.principal is not None and access.principal.is_admin else _NO_ADMIN
 
 
+class RequiresRole(_AccountPolicy):
+    """Whoever has one of the roles; admins have the role `admin`."""
+
+    def __init__(self, roles: Sequence[str], authenticator: Authenticator | None = None) -> None:
+        super().__init__(authenticator)
+        self._roles = frozenset(_named("requires_role", roles))
+        self.name = f"requires_role({', '.join(roles)})"
+        self._refusal = Deny("role_required", f"Requires one of roles: {list(roles)}")
+
+    async def __call__(self, access: Access) -> Decision:
+        principal = access.principal
+        return _ALLOW if principal is not None and self._roles & principal.roles else self._refusal
+
+
+class RequiresPermission(_AccountPolicy):
+    """Whoever has all of the permissions."""
+
+    def __init__(self, permissions: Sequence[str], authenticator: Authenticator | None = None) -> None:
+        super().__init__(authenticator)
+        self._permissions = frozenset(_named("requires_permission", permissions))
+        self.name = f"requires_permission({', '.join(permissions)})"
+        self._refusal = Deny(detail=f"Requires the permissions: {list(permissions)}")
+
+    async def __call__(self, access: Access) -> Decision:
+        principal = access.principal
+        return (
+            _ALLOW if principal is not None and self._permissions <= principal.permissions else self._refusal
+        )
+
+
 class _Owned(_AccountPolicy):
     """The rows of one model whose column holds the caller's id; admins all."""
+
+    admins = True
 
     def __init__(self, model: type[Any], authenticator: Authenticator | None = None) -> None:
         super().__init__(authenticator)
@@ -89,7 +130,7 @@ class _Owned(_AccountPolicy):
         principal = access.principal
         if principal is None:
             return _ANONYMOUS
-        if principal.is_admin:
+        if self.admins and principal.is_admin:
             return _ALLOW
         if principal.id is None:
             return Deny(detail="Only an account can own rows")  # NULL would own all that have no owner
@@ -126,7 +167,7 @@ class OwnerOrAdmin(_Owned):
         return bound
 
     def _copy(self) -> OwnerOrAdmin:
-        return OwnerOrAdmin(self.model, self.authenticator, self.candidates)
+        return type(self)(self.model, self.authenticator, self.candidates)
 
     def _owner(self, context: PolicyContext) -> ColumnElement[Any]:
         return context.owner_column(self.model, self.candidates)
@@ -137,6 +178,13 @@ class OwnerOrAdmin(_Owned):
         return await super().__call__(access)
 
 
+class Owner(OwnerOrAdmin):
+    """The rows that the caller owns, for admins too. For a creation: everybody who is signed in."""
+
+    name = "owner"
+    admins = False
+
+
 class SelfOrAdmin(_Owned):
     """The caller's own account; admins all."""
 
@@ -144,6 +192,14 @@ class SelfOrAdmin(_Owned):
 
     def _owner(self, context: PolicyContext) -> ColumnElement[Any]:
         return resource_of(self.model).key[0].column
+
+
+def _named(name: str, given: Sequence[object]) -> list[str]:
+    """The names; none at all would let nobody through, or everybody."""
+    names = [item for item in given if isinstance(item, str)]
+    if not names or len(names) < len(given):
+        raise ConfigError(f'{name} takes names; write {name}("editor", "reviewer")')
+    return names
 
 
 def _router_owner(context: PolicyContext, model: type[Any]) -> ColumnElement[Any] | None:

@@ -19,7 +19,15 @@ from .endpoints.me import MeOperation
 from .endpoints.register import RegisterOperation
 from .model import Account, guard_model, read_user_model
 from .passwords import PasswordPolicy
-from .policies import AdminOnly, LoginRequired, OwnerOrAdmin, SelfOrAdmin
+from .policies import (
+    AdminOnly,
+    LoginRequired,
+    Owner,
+    OwnerOrAdmin,
+    RequiresPermission,
+    RequiresRole,
+    SelfOrAdmin,
+)
 from .settings import JWTConfig, Lockout, environment, weaknesses
 from .tables import attempts_table
 from .throttle import Throttle
@@ -137,6 +145,18 @@ class AuthRouter:
     def admin_only(self) -> Policy:
         """Admins."""
         return AdminOnly(self.authenticator)
+
+    def requires_role(self, *any_of: str) -> Policy:
+        """Whoever has one of these roles; 403 `role_required` for the others. Admins have `admin`."""
+        return RequiresRole(any_of, self.authenticator)
+
+    def requires_permission(self, *all_of: str) -> Policy:
+        """Whoever has all of these permissions."""
+        return RequiresPermission(all_of, self.authenticator)
+
+    def owner(self, model: type[Any], audit_fields: Sequence[str] | None = None) -> Policy:
+        """The rows that the caller owns, also for admins. `audit_fields` as in `owner_or_admin`."""
+        return Owner(model, self.authenticator, tuple(audit_fields) if audit_fields else None)
 
     def owner_or_admin(self, model: type[Any], audit_fields: Sequence[str] | None = None) -> Policy:
         """The rows that the caller owns; admins all. `audit_fields` names candidates for the owner column."""
