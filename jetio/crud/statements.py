@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.selectable import SelectBase
+from sqlalchemy.sql.util import ClauseAdapter
 
 from ..errors import ConfigError
 from ..policy import Decision
@@ -145,18 +146,14 @@ def select_few_children(embed: Embed, scopes: Mapping[str, Decision], parents: i
 
     The last columns are the parent's key as the child side has it.
     """
-    statement, columns, links = _children(embed, scopes, parents)
-    return (
-        statement.with_only_columns(*columns, *links)
-        .order_by(*_order(embed))
-        .limit(literal_column(str(FEW + 1)))
-    )
+    statement, columns, links, order = _children(embed, scopes, parents)
+    return statement.with_only_columns(*columns, *links).order_by(*order).limit(literal_column(str(FEW + 1)))
 
 
 def select_children(embed: Embed, scopes: Mapping[str, Decision], parents: int) -> Select[Any]:
     """The same children where there are many: CHILDREN of each parent, and last how many it has."""
-    statement, columns, links = _children(embed, scopes, parents)
-    number = func.row_number().over(partition_by=links, order_by=_order(embed)).label("number")
+    statement, columns, links, order = _children(embed, scopes, parents)
+    number = func.row_number().over(partition_by=links, order_by=order).label("number")
     total = func.count().over(partition_by=links).label("total")
     ranked = statement.with_only_columns(*columns, *links, total, number).subquery("ranked")
     wanted = [column for column in ranked.c if column.key != "number"]
@@ -166,28 +163,30 @@ def select_children(embed: Embed, scopes: Mapping[str, Decision], parents: int) 
 
 def _children(
     embed: Embed, scopes: Mapping[str, Decision], parents: int
-) -> tuple[Select[Any], list[ColumnElement[Any]], list[ColumnElement[Any]]]:
+) -> tuple[Select[Any], list[ColumnElement[Any]], list[ColumnElement[Any]], list[ColumnElement[Any]]]:
+    """The statement without columns; what it may read: the children's columns, their links, their order."""
     view, table = embed.view, embed.view.resource.table
     source, columns = _source(view, table, scopes)
-    source, links = _linked(source, table, embed.relation)
+    source, links, order = _linked(source, embed.relation)
     rule = _rule(table, scopes.get(embed.path))
     clauses = [_among(links, parents), *_kind(view.resource), *rule]
     named = [column.label(f"c{place}") for place, column in enumerate(columns)]
     keys = [link.label(f"l{place}") for place, link in enumerate(links)]
-    return select(*links).select_from(source).where(*clauses), [*named], [*keys]
-
-
-def _order(embed: Embed) -> list[ColumnElement[Any]]:
-    return [*embed.relation.order, *(item.column for item in embed.view.resource.key)]
+    order += [item.column for item in view.resource.key]
+    return select(*links).select_from(source).where(*clauses), [*named], [*keys], order
 
 
 def _linked(
-    source: FromClause, table: Table, relation: Relation
-) -> tuple[FromClause, list[ColumnElement[Any]]]:
+    source: FromClause, relation: Relation
+) -> tuple[FromClause, list[ColumnElement[Any]], list[ColumnElement[Any]]]:
+    """The children beside their links; the links' columns, and the relation's own order."""
     if relation.secondary is None:
-        return source, [other for _, other in relation.pairs]
-    link = and_(*(target == through for target, through in relation.secondary_pairs))
-    return source.join(relation.secondary, link), [through for _, through in relation.pairs]
+        return source, [other for _, other in relation.pairs], [*relation.order]
+    # Under a name of its own: a rule's subquery over the link table reads the table, not the row joined here.
+    through = relation.secondary.alias(f"l_{relation.name}")
+    link = and_(*(target == through.c[column.key] for target, column in relation.secondary_pairs))
+    order = [ClauseAdapter(through).traverse(part) for part in relation.order]
+    return source.join(through, link), [through.c[column.key] for _, column in relation.pairs], order
 
 
 def _among(links: Sequence[ColumnElement[Any]], parents: int) -> ColumnElement[bool]:

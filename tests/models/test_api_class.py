@@ -477,7 +477,7 @@ def test_kinds_in_one_table(database_url: str) -> None:
 
 
 def test_kinds_in_two_tables_are_told(sqlite_url: str) -> None:
-    """Joined inheritance is a mistake that says what to do; the base of it is a table like any other."""
+    """Joined and concrete inheritance are mistakes that say what to do; the base is a table like any other."""
 
     class Vehicle(Model):
         wheels: Mapped[int]
