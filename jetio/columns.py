@@ -68,6 +68,7 @@ __all__ = [
     "column_type",
     "exact_type",
     "inexact_type",
+    "is_foreign",
     "is_sure",
 ]
 
@@ -319,7 +320,7 @@ def is_unsized_decimal(kind: TypeEngine[Any]) -> bool:
     return isinstance(kind, Numeric) and kind.asdecimal and None in (kind.precision, kind.scale)
 
 
-_SURE = (
+_KNOWN = (
     String,
     Integer,
     Boolean,
@@ -336,6 +337,7 @@ _SURE = (
     Duration,
     PlainText,
     SecretText,
+    JsonDocument,
 )
 _SURE_WHEN_MADE = (String, Integer, Boolean)
 _MOMENTS = (UtcDateTime, DateTime)
@@ -346,8 +348,7 @@ def is_sure(column: Column[Any]) -> bool:
 
     Of a type that is not known here, and of what the database makes itself, nobody can tell.
     """
-    kinds = (column.type, *column.type._variant_mapping.values())
-    if not all(_is_known(kind) for kind in kinds):
+    if isinstance(column.type, JsonDocument) or is_foreign(column.type):
         return False
     made: Any = column.computed or column.server_default or column.server_onupdate
     if made is None or (isinstance(column.type, _SURE_WHEN_MADE) and not isinstance(column.type, Enum)):
@@ -358,6 +359,11 @@ def is_sure(column: Column[Any]) -> bool:
 _CLOCKS = (functions.now, functions.current_timestamp)
 
 
+def is_foreign(kind: TypeEngine[Any]) -> bool:
+    """Whether values go in and out through code that is neither SQLAlchemy's nor ours."""
+    return not all(_is_known(item) for item in (kind, *kind._variant_mapping.values()))
+
+
 def _is_known(kind: TypeEngine[Any]) -> bool:
     """One of SQLAlchemy's own types or of ours: what inherits from them may read as it likes."""
-    return isinstance(kind, _SURE) and type(kind).__module__.startswith(("sqlalchemy.", f"{__package__}."))
+    return isinstance(kind, _KNOWN) and type(kind).__module__.startswith(("sqlalchemy.", f"{__package__}."))

@@ -12,13 +12,14 @@ from sqlalchemy.orm.attributes import flag_modified, get_history, set_committed_
 
 from ..database import UnitOfWork
 from ..dialects import ConstraintViolated
-from ..errors import FieldError, ValidationError
+from ..errors import ValidationError
 from ..policy import both
+from ..resource import Resource
 from . import statements as sql
 from .clauses import clause_of
 from .plan import WriteRule, stamp
 from .render import Document
-from .violations import violation_problem
+from .violations import NO_VALUE, refused_value, violation_problem
 from .writer import Writer
 
 __all__ = ["EntityWriter"]
@@ -41,7 +42,7 @@ class EntityWriter(Writer):
         self, work: UnitOfWork, values: dict[str, Any], *, alone: bool
     ) -> tuple[tuple[Any, ...], Document | None]:
         entity: Any = self.resource.mapper.class_manager.new_instance()
-        _assign(entity, values)
+        _assign(self.resource, entity, values)
         work.session().add(entity)
         await self._flush(work, values)
         return tuple(getattr(entity, item.name) for item in self.resource.key), None
@@ -54,7 +55,7 @@ class EntityWriter(Writer):
             return False, None
         stamped = dict(values)
         stamp(self.resource, stamped)
-        _assign(entity, stamped)
+        _assign(self.resource, entity, stamped)
         for name in stamped:
             if not get_history(entity, name).has_changes():
                 flag_modified(entity, name)  # written is written, also where nothing differs
@@ -99,14 +100,13 @@ async def _told(work: UnitOfWork, step: Awaitable[T]) -> T:
         raise work.database.dialect.statement_fault(error) from error
 
 
-def _assign(entity: Any, values: Mapping[str, Any]) -> None:
+def _assign(resource: Resource, entity: Any, values: Mapping[str, Any]) -> None:
     """Raises 422 with what the validators say."""
     errors = []
     for name, value in values.items():
         try:
             setattr(entity, name, value)
-        except (ValueError, AssertionError) as error:
-            message = str(error) or "This value is not accepted"
-            errors.append(FieldError("value_error", message, pointer=f"/{name}"))
+        except NO_VALUE as error:
+            errors.append(refused_value(resource.fields[name], error))
     if errors:
         raise ValidationError(errors)

@@ -10,9 +10,11 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from pydantic import TypeAdapter
 from pydantic import ValidationError as PydanticError
+from sqlalchemy.engine.default import DefaultDialect
 
+from ..columns import is_foreign
 from ..errors import FieldError, Problem, ValidationError, not_found
-from ..resource import Resource
+from ..resource import Field, Resource
 
 __all__ = ["ListQuery", "Paging", "format_key", "page_links", "parse_key", "parse_list", "refuse_parameters"]
 
@@ -158,6 +160,9 @@ def _address(path: str, query: ListQuery, offset: int) -> str:
     return f"{path}?{urlencode([*kept, place])}"
 
 
+_ANY_DIALECT = DefaultDialect()
+
+
 # ---- keys --------------------------------------------------------------------------------------------------
 
 
@@ -170,9 +175,20 @@ def parse_key(resource: Resource, raw: str) -> tuple[Any, ...]:
     parts = [raw] if len(resource.key) == 1 else [unquote(part) for part in raw.split(",")]
     if len(parts) != len(resource.key):
         raise not_found()
-    return tuple(
-        _key_value(adapter, part) for adapter, part in zip(resource.key_adapters, parts, strict=True)
-    )
+    values = [_key_value(adapter, part) for adapter, part in zip(resource.key_adapters, parts, strict=True)]
+    for item, value in zip(resource.key, values, strict=True):
+        _refuse_unsendable(item, value)
+    return tuple(values)
+
+
+def _refuse_unsendable(item: Field, value: Any) -> None:
+    """What a type of the application's own does not even send is the key of no row."""
+    if is_foreign(item.column.type):
+        bind = item.column.type._cached_bind_processor(_ANY_DIALECT)
+        try:
+            _ = bind(value) if bind is not None else None
+        except Exception:
+            raise not_found() from None
 
 
 def _key_value(adapter: TypeAdapter[Any], text: str) -> Any:

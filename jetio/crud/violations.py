@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from ..dialects import Violation
 from ..errors import FieldError, Problem, ValidationError
 from ..relations import ForeignKey
-from ..resource import Resource
+from ..resource import Field, Resource
 
-__all__ = ["invalid_reference", "still_referenced", "violation_problem"]
+__all__ = ["NO_VALUE", "invalid_reference", "refused_value", "still_referenced", "violation_problem"]
+
+_log = logging.getLogger("jetio")
 
 
 def violation_problem(resource: Resource, violation: Violation, *, deleting: bool) -> Problem:
@@ -33,6 +36,20 @@ _MESSAGES = {
     "check": "The value breaks a rule of the table",
     "value": "The database cannot hold this value",
 }
+
+
+NO_VALUE = (ValueError, AssertionError, TypeError, AttributeError, LookupError, ArithmeticError)
+"""What code that is handed a value raises when it cannot do with it; of `None`, say, or of a missing key."""
+
+
+def refused_value(item: Field, error: Exception) -> FieldError:
+    """What the model's own code refuses. Its message is for clients where it was raised to say so."""
+    meant = isinstance(error, ValueError | AssertionError)
+    if not meant:
+        _log.warning("%s was refused by an error of the code that checks it", item.name, exc_info=error)
+    message = (str(error) if meant else "") or "This value is not accepted"
+    seen = item.readable or item.creatable or item.updatable
+    return FieldError("value_error", message, pointer=f"/{item.name}" if seen else "")
 
 
 def still_referenced() -> Problem:

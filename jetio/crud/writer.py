@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..columns import is_sure
+from ..columns import is_foreign, is_sure
 from ..database import UnitOfWork
 from ..dialects import ConstraintViolated, Query, Result
-from ..errors import Problem, forbidden, not_found
+from ..errors import Problem, ValidationError, forbidden, not_found
 from ..policy import ALLOW, AllowWhere, Decision, Deny, both
 from ..relations import ForeignKey
 from ..resource import Resource
@@ -18,7 +18,7 @@ from .plan import WriteRule, refuse_claims, stamp
 from .reader import Reader, Scopes, bound
 from .render import Document
 from .views import View
-from .violations import invalid_reference, still_referenced, violation_problem
+from .violations import NO_VALUE, invalid_reference, refused_value, still_referenced, violation_problem
 
 __all__ = ["Writer"]
 
@@ -44,12 +44,15 @@ class Writer:
         self.answers = not reader.view.embeds
         self.shows_key = self.answers and all(item.name in shown for item in self.resource.key)
         # A statement that is its own transaction is lasting before its row is rendered: that must not fail then.
+        fields = self.resource.fields
+        self.foreign = {name: item for name, item in fields.items() if is_foreign(item.column.type)}
         self.sure = all(is_sure(item.column) for item in (*reader.view.fields, *self.resource.key))
 
     async def create(
         self, work: UnitOfWork, values: dict[str, Any], rule: Decision, scopes: Scopes, *, several: bool
     ) -> tuple[tuple[Any, ...], Document]:
         """Insert; the key and the document of the new row."""
+        self._refuse_unbindable(work, values)
         check = rule.check if isinstance(rule, AllowWhere) else None
         key, document = await self._insert(work, values, alone=self.sure and check is None and not several)
         if check is not None and not await self._satisfies(work, check, key):
@@ -67,6 +70,7 @@ class Writer:
         several: bool,
     ) -> Document:
         """Change the row; raises 404, 403 or what the database refuses."""
+        self._refuse_unbindable(work, values)
         look = self._must_look(rule, values)
         alone = self.sure and not (look or several)
         for _ in range(RACES):
@@ -150,6 +154,18 @@ class Writer:
                 continue
             if not await self._refers(work, foreign_key, values, rule):
                 raise invalid_reference([foreign_key])
+
+    def _refuse_unbindable(self, work: UnitOfWork, values: Mapping[str, Any]) -> None:
+        """Raises 422 for values that a type of the application's own refuses to send."""
+        dialect, errors = work.database.engine.sync_engine.dialect, []
+        for name in sorted(self.foreign.keys() & values.keys()):
+            bind = self.foreign[name].column.type._cached_bind_processor(dialect)
+            try:
+                _ = bind(values[name]) if bind is not None else None
+            except NO_VALUE as error:
+                errors.append(refused_value(self.foreign[name], error))
+        if errors:
+            raise ValidationError(errors)
 
     # ---- how it is done: by statements ---------------------------------------------------------------------
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, ForeignKey, Table, event, insert, inspect
+from sqlalchemy import Column, ForeignKey, String, Table, TypeDecorator, event, insert, inspect
 from sqlalchemy.orm import Mapped, Session, declared_attr, mapped_column, relationship, validates
 from starlette.testclient import TestClient
 
@@ -69,6 +69,62 @@ def note(mapper: Any, connection: Any, person: Person) -> None:
     changed = inspect(person).attrs.name.history
     was = f" was {changed.deleted[0]}" if changed.deleted else ""
     connection.execute(insert(Audit).values(text=f"{person.name}{was}"))
+
+
+class Careless(Model):
+    """Its validators fail in every way that a value can bring about."""
+
+    class API:
+        hidden = ("inner",)
+
+    rank: Mapped[int | None]
+    word: Mapped[str | None]
+    kind: Mapped[str | None]
+    share: Mapped[int | None]
+    typed: Mapped[str | None]
+    inner: Mapped[str | None] = mapped_column(
+        default=lambda context: context.get_current_parameters()["typed"]
+    )
+
+    @validates("rank", "word", "kind", "share", "typed", "inner")
+    def check(self, key: str, value: Any) -> Any:
+        if key == "typed":
+            if value == "bad":
+                raise TypeError(f"secret inside: {value}")
+            return value
+        if key == "inner":
+            if value == "inner":
+                raise ValueError("No")
+            return value
+        checks: dict[str, Callable[[], Any]] = {
+            "rank": lambda: value > 3,
+            "word": lambda: value.strip(),
+            "kind": lambda: {"a": 1}[value],
+            "share": lambda: 100 // value,
+        }
+        checks[key]()
+        return value
+
+
+class Refusing(TypeDecorator[str]):
+    """Sends no text that begins with `x`, and is no good at empty ones."""
+
+    impl = String(20)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        if value is not None and value[0] == "x":
+            raise ValueError("This begins with an x")
+        return value
+
+
+class Sent(Model):
+    text: Mapped[str] = mapped_column(Refusing())
+    other: Mapped[str | None] = mapped_column(Refusing())
+
+
+class SentKey(Model):
+    code: Mapped[str] = mapped_column(Refusing(), primary_key=True)
 
 
 class Pet(Model, Shouts):
@@ -174,6 +230,55 @@ def test_validators_see_every_write(people: TestClient) -> None:
         }, method
     assert people.patch("/persons/1", json={"name": "bob"}).json()["name"] == "Bob"
     assert [row["name"] for row in people.get("/persons").json()] == ["Bob"]
+
+
+def test_a_validator_that_fails_on_a_value_refuses_it(database_url: str) -> None:
+    """What a validator raises because of a value is 422 at its field; words that were not for clients stay here."""
+    unsaid = ("value_error", "This value is not accepted")
+    fine = {"rank": 5, "word": "w", "kind": "a", "share": 5, "typed": "t"}
+    bad = {"rank": None, "word": None, "kind": "b", "share": 0, "typed": "bad"}
+    with serving(application(database_url, CrudRouter(Careless))) as client:
+        created = client.post("/carelesses", json=fine)
+        assert created.status_code == 201, created.text
+        for method, address in [
+            ("POST", "/carelesses"),
+            ("PUT", "/carelesses/1"),
+            ("PATCH", "/carelesses/1"),
+        ]:
+            refused = client.request(method, address, json=bad)
+            assert refused.status_code == 422
+            assert codes(refused) == {f"/{name}": unsaid for name in bad}, method
+        hidden = client.post("/carelesses", json={**fine, "typed": "inner"})
+        assert (hidden.status_code, codes(hidden)) == (422, {"": ("value_error", "No")})
+        assert client.get("/carelesses").json() == [created.json()]
+
+
+@pytest.mark.parametrize("listened", [False, True], ids=["statements", "objects"])
+def test_a_type_that_refuses_a_value(database_url: str, listened: bool) -> None:
+    """What a type of the application's own refuses to send is 422 at its field, and nothing is written."""
+    with ExitStack() as stack:
+        if listened:
+            stack.enter_context(heard(Sent, "before_insert", lambda mapper, connection, sent: None))
+        client = stack.enter_context(serving(application(database_url, CrudRouter(Sent))))
+        created = client.post("/sents", json={"text": "fine"})
+        for method, address in [("POST", "/sents"), ("PUT", "/sents/1"), ("PATCH", "/sents/1")]:
+            refused = client.request(method, address, json={"text": "x", "other": ""})
+            assert refused.status_code == 422
+            assert codes(refused) == {
+                "/text": ("value_error", "This begins with an x"),
+                "/other": ("value_error", "This value is not accepted"),
+            }, method
+        assert client.get("/sents").json() == [created.json()]
+
+
+def test_a_key_that_a_type_refuses_is_of_no_row(database_url: str) -> None:
+    """An address whose key the column's type does not send is 404."""
+    with serving(application(database_url, CrudRouter(SentKey))) as client:
+        assert client.post("/sent_keys", json={"code": "a"}).status_code == 201
+        assert client.post("/sent_keys", json={"code": "xa"}).status_code == 422
+        for method in ("GET", "DELETE"):
+            assert client.request(method, "/sent_keys/xa").status_code == 404
+        assert client.get("/sent_keys/a").status_code == 200
 
 
 def test_listeners_join_the_transaction(people: TestClient) -> None:
