@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, SQLColumnExpression, and_, or_, true
 
 from .callables import called
 from .errors import ConfigError, Problem, forbidden, unauthenticated
+from .params import Marker, Needed
 from .principal import Authenticator, Principal
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ Clause = ColumnElement[bool] | SQLColumnExpression[bool]
 class Access:
     """What a policy is asked about: who wants to do what. The body is not read yet, so it is not here."""
 
-    __slots__ = ("action", "item_id", "model", "principal", "request", "verb", "work")
+    __slots__ = ("_item_id", "_read_key", "action", "model", "principal", "request", "verb", "work")
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Access:
         verb: str = "GET",
         model: type[Any] | None = None,
         item_id: Any = None,
+        read_key: Callable[[], Any] | None = None,
     ) -> None:
         self.request = request
         self.principal = principal
@@ -60,7 +62,18 @@ class Access:
         self.action = action
         self.verb = verb
         self.model = model
-        self.item_id = item_id
+        self._item_id = item_id
+        self._read_key = read_key
+
+    @property
+    def item_id(self) -> Any:
+        """The key of the row that is wanted, of the column's type, a tuple where it has several; None for a list.
+
+        Raises 404 for what is no key.
+        """
+        if self._read_key is not None:
+            self._item_id, self._read_key = self._read_key(), None
+        return self._item_id
 
     @property
     def session(self) -> AsyncSession:
@@ -292,11 +305,21 @@ class _OldStyle(Policy):
 
     knows_caller = True
 
-    def __init__(self, function: Callable[..., Any], names: tuple[str, ...]) -> None:
-        self.function, self.names = function, names
+    def __init__(self, function: Callable[..., Any], names: tuple[str, ...], *, alone: bool = True) -> None:
+        self.function, self.names, self.alone = function, names, alone
+
+    def bind(self, context: PolicyContext) -> Policy:
+        return _OldStyle(self.function, self.names, alone=context.authenticator is None)
 
     async def __call__(self, access: Access) -> Decision:
-        given = {"request": access.request, "item_id": access.item_id}
+        given: dict[str, Any] = {"request": access.request}
+        if "item_id" in self.names:
+            try:
+                given["item_id"] = access.item_id
+            except Problem:
+                if access.principal is None and not self.alone:
+                    return Deny()  # whom the application does not know is not told what a key looks like
+                raise
         if "db" in self.names or "session" in self.names:
             given |= {"db": access.session, "session": access.session}
         user = await called(self.function, **{name: given[name] for name in self.names})
@@ -347,6 +370,11 @@ def as_policy(given: PolicyLike) -> Policy:
         ) from None
     needed = [item for item in parameters if item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD)]
     names = tuple(item.name for item in needed)
+    if any(isinstance(item.default, Needed | Marker) for item in needed):
+        raise ConfigError(
+            f"the policy {_name(given)!r} takes ({', '.join(names)}), and nothing fills Depends() here; write "
+            f"`async def {_name(given)}(request, db, item_id)`, or `async def {_name(given)}(access)`"
+        )
     if names and set(names) <= _OLD_NAMES:
         return _OldStyle(given, names)
     if len([item for item in needed if item.default is item.empty]) == 1:

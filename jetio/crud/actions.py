@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import and_
 from typing import Any, ClassVar, Protocol
 
@@ -107,7 +107,10 @@ class Action(ABC):
         finder = self.parts.authenticator
         principal = await identify(finder, request, work) if self.asks and finder is not None else None
         model = self.resource.model
-        access = Access(request, principal, work, action=self.action, verb=self.method, model=model)
+        key = None if self.whole or self.rule is None else partial(self._item_id, scope)
+        access = Access(
+            request, principal, work, action=self.action, verb=self.method, model=model, read_key=key
+        )
         if self.rule is None:
             return access, ALLOW
         if not self.whole:
@@ -135,6 +138,10 @@ class Action(ABC):
         if self.composite:
             encoded: bytes = scope.get("raw_path") or scope["path"].encode()
             raw = encoded.partition(b"?")[0].rpartition(b"/")[2].decode("latin-1")
+    def _item_id(self, scope: Scope) -> Any:
+        key = self._key(scope)
+        return key if self.composite else key[0]
+
         return parse_key(self.resource, raw)
 
     def _is_admin(self, access: Access) -> bool:
