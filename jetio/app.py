@@ -253,16 +253,16 @@ class Jetio(Starlette):
             "fault": self._fault, "limit": self.body_limit,
         }  # fmt: skip
         app: ASGIApp = self.router.middleware_stack
-    def body_limit(self, scope: Scope) -> int:
-        """The largest body that the route of a request takes; what is no route of its own, the usual one."""
-        endpoint = self.router.endpoint_for(scope)
-        return getattr(endpoint, "limit", None) or self.settings.max_body
-
         if self.user_middleware:
             app = ProblemWriter(app, **about, outermost=False)
             for cls, arguments, options in reversed(self.user_middleware):
                 app = cls(app, *arguments, **options)
         return ProblemWriter(app, **about, outermost=True)
+
+    def body_limit(self, scope: Scope) -> int:
+        """The largest body that the route of a request takes; what is no route of its own, the usual one."""
+        endpoint = self.router.endpoint_for(scope)
+        return getattr(endpoint, "limit", None) or self.settings.max_body
 
     def _fault(self, error: BaseException) -> Any:
         return self.database.dialect.fault(error)

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Protocol
 from pydantic import TypeAdapter
 from starlette.types import Receive, Scope, Send
 
+from ..body import BodyRequest, RequestBody
 from ..database import UnitOfWork
 from ..dependencies import Parameter
-from ..body import BodyRequest, RequestBody
 from ..operation import OperationSpec
 from ..policy import ALLOW, PUBLIC, Access, Decision, Deny, Policy, both
 from ..principal import Authenticator, identify
@@ -85,19 +85,19 @@ class Action(ABC):
         self.secured = self.rule is not None
         stamps = self.action == "create" and parts.owner is not None
         self.asks = any((self.rule, self.read_rule, self.embedded, stamps)) or self.resource.has_admin_fields
+        self.limit = app.settings.max_body
         self.composite = len(self.resource.key) > 1
         self._describe()
 
-        self.limit = app.settings.max_body
     # ---- serve ---------------------------------------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         work = self.app.database.unit_of_work(writes=self.writes)
+        sent = RequestBody(scope, receive, self.limit)
+        scope["jetio.body"] = sent  # an exception handler may look at what was sent
         try:
             access, decision = await self._admit(scope, sent, work)
             await self._serve(scope, sent, send, access, decision)
-        sent = RequestBody(scope, receive, self.limit)
-        scope["jetio.body"] = sent  # an exception handler may look at what was sent
         finally:
             await work.rollback()  # after a commit there is nothing left to undo, and nothing to hold
 
@@ -113,8 +113,6 @@ class Action(ABC):
         )
         if self.rule is None:
             return access, ALLOW
-        if not self.whole:
-            access.item_id = scope["path_params"].get("id")
         decision = await self.rule(access)
         if isinstance(decision, Deny):
             decision.raise_for(access.principal)
@@ -138,11 +136,11 @@ class Action(ABC):
         if self.composite:
             encoded: bytes = scope.get("raw_path") or scope["path"].encode()
             raw = encoded.partition(b"?")[0].rpartition(b"/")[2].decode("latin-1")
+        return parse_key(self.resource, raw)
+
     def _item_id(self, scope: Scope) -> Any:
         key = self._key(scope)
         return key if self.composite else key[0]
-
-        return parse_key(self.resource, raw)
 
     def _is_admin(self, access: Access) -> bool:
         return access.principal is not None and access.principal.is_admin
