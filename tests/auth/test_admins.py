@@ -191,14 +191,14 @@ asyncio.run(AuthRouter(User).ensure_admin(username="root", password="correct hor
 
 
 def test_ensure_admin_in_processes_before_the_tables_exist(database_url: str, tmp_path: Path) -> None:
-    """Processes that start at once on an empty database make the tables and one admin."""
+    """Four processes that start at once on an empty database make the tables and one admin."""
     env = {"DATABASE_URL": database_url, "JETIO_ENV": "test", "PYTHONWARNINGS": "error"}
     env |= {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-c", SCRIPT]
     pipe = subprocess.PIPE
     started = [
         subprocess.Popen(command, env=env, cwd=tmp_path, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)
-        for _ in range(3)
+        for _ in range(4)
     ]
     for process in started:
         assert process.stdin is not None

@@ -1,17 +1,20 @@
-"""Hashing never blocks: requests that need no hash pass those that do."""
+"""Hashing never blocks, and what changes while a password is hashed counts."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import bcrypt
 import pytest
+from passlib.hash import pbkdf2_sha256
 
 from jetio import CrudRouter
-from jetio_auth import AuthRouter, Lockout
-from tests.auth.forum import PASSWORD, Note, Site, User, call, new_app, serving
+from jetio_auth import AuthRouter, Lockout, get_password_hash
+from tests.auth.forum import PASSWORD, Answer, Note, Person, Site, User, bearer, call, new_app, serving
 
 
 @pytest.fixture
@@ -71,3 +74,90 @@ def test_other_requests_pass_logins_and_registrations(site: Site, slow_hashes: t
     site.run(all_at_once)
     assert order[:3] == ["write 201", "read 200", "invalid 422"]
     assert sorted(order[3:]) == ["login 401"] * 6 + ["register 201"]
+
+
+# ---- accounts that change during a login -------------------------------------------------------------------
+
+
+async def change_password(site: Site, person: Person) -> None:
+    """As another request would, in the middle of a login."""
+    async with site.app.database.sessions() as session:
+        user = await session.get_one(User, person.id)
+        user.hashed_password = NEWER
+        await session.commit()
+
+
+async def delete(site: Site, person: Person) -> None:
+    """The account goes."""
+    async with site.app.database.sessions() as session:
+        await session.delete(await session.get_one(User, person.id))
+        await session.commit()
+
+
+async def disable(site: Site, person: Person) -> None:
+    """The account is switched off."""
+    async with site.app.database.sessions() as session:
+        user = await session.get_one(User, person.id)
+        user.is_active = False
+        await session.commit()
+
+
+NEWER = get_password_hash("a newer password")
+
+
+@pytest.mark.parametrize("change", [change_password, delete, disable])
+def test_a_login_that_is_overtaken_opens_nothing(
+    database_url: str, slow_hashes: threading.Event, change: Any
+) -> None:
+    """A login with the old password that ends after a change of the account gives no token that works."""
+    app = new_app(database_url)
+    auth = AuthRouter(User)
+    auth.register_routes(app)
+    slow_hashes.set()
+    with serving(app, auth) as site:
+        ann = site.person("ann")
+        slow_hashes.clear()
+
+        async def overtaken() -> Answer:
+            body = {"username": ann.username, "password": PASSWORD}
+            login = asyncio.create_task(call(app, "POST", "/login", body))
+            await asyncio.sleep(0.2)
+            assert not login.done()
+            await change(site, ann)
+            slow_hashes.set()
+            return await login
+
+        answer = site.run(overtaken)
+        assert answer.status == 200
+        late = bearer(json.loads(answer.body)["access_token"])
+        refused = site.client.get("/me", headers=late)
+        assert (refused.status_code, refused.json()["code"]) == (401, "token_revoked")
+        if change is change_password:
+            assert site.login(ann.username, "a newer password").status_code == 200
+
+
+def test_a_renewal_never_undoes_a_new_password(database_url: str, slow_hashes: threading.Event) -> None:
+    """A login that renews an outdated hash, overtaken by a new password, leaves the new one."""
+    app = new_app(database_url)
+    auth = AuthRouter(User)
+    auth.register_routes(app)
+    slow_hashes.set()
+    with serving(app, auth) as site:
+        ann = site.person("ann")
+        site.change(ann, hashed_password=pbkdf2_sha256.using(rounds=1000).hash(PASSWORD))
+        slow_hashes.clear()  # the old hash is verified, the renewal waits
+
+        async def overtaken() -> Answer:
+            body = {"username": ann.username, "password": PASSWORD}
+            login = asyncio.create_task(call(app, "POST", "/login", body))
+            await asyncio.sleep(0.2)
+            assert not login.done()
+            await change_password(site, ann)
+            slow_hashes.set()
+            return await login
+
+        answer = site.run(overtaken)
+        late = bearer(json.loads(answer.body)["access_token"])
+        assert site.client.get("/me", headers=late).status_code == 401
+        assert site.login(ann.username).status_code == 401
+        assert site.login(ann.username, "a newer password").status_code == 200
