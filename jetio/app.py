@@ -99,7 +99,10 @@ class Jetio(Starlette):
         """
 
         def register(handler: Handler) -> Handler:
-            for method in [methods] if isinstance(methods, str) else methods:
+            if isinstance(methods, str):
+                self._tell(f'{path}: methods={methods!r} is no list; write methods=["{methods.upper()}"]')
+                return handler
+            for method in methods:
                 self.add_endpoint(path, Operation(method.upper(), handler, **options))
             return handler
 
@@ -162,8 +165,14 @@ class Jetio(Starlette):
         `page` is HTML, a file of it, or a function of the request and the problem that returns either HTML or
         a Response. API routes never answer HTML.
         """
+        if type(status) is not int or not 400 <= status <= 599:
+            self._tell(f"add_error_page({status!r}): no status of an error; write a number from 400 to 599")
         content = page.read_text() if isinstance(page, Path) else page
         self.error_pages[status] = content if callable(content) else lambda request, problem: content
+
+    def _tell(self, mistake: str) -> None:
+        """A mistake that the build raises with the others."""
+        self._mistakes.found.append(mistake)
 
     def add_endpoint(self, path: str, endpoint: Endpoint) -> None:
         """Serve an endpoint at a path; raises ConfigError once the app is built."""
@@ -174,7 +183,7 @@ class Jetio(Starlette):
             convertors_of(path)
             taken = self._places.setdefault((endpoint.method, _shape(path)), endpoint)
             if taken is not endpoint:
-                raise ConfigError(f"{where}: {taken.name} has this method and path; give one of them another")
+                raise ConfigError(f"{where}: {_both(taken, endpoint)} have this method and path; {_ANOTHER}")
             if path not in self._paths:
                 self._paths[path] = PathRoute(path)
                 self.router.routes.append(self._paths[path])
@@ -330,6 +339,25 @@ class Jetio(Starlette):
             "log_level": self.settings.log_level,
         }
         uvicorn.run(self, host=host, port=port, **{**usual, **options})
+
+
+_ANOTHER = "give one of them another, or a prefix"
+
+
+def _both(*endpoints: Endpoint) -> str:
+    """Two endpoints by what put them there."""
+    routers = [getattr(endpoint, "router", None) for endpoint in endpoints]
+    names = [
+        endpoint.name if router is None else f"CrudRouter({router.model.__qualname__})"
+        for endpoint, router in zip(endpoints, routers, strict=True)
+    ]
+    if names[0] == names[1]:
+        places = [
+            getattr(endpoint, "handler", router.model if router is not None else endpoint).__module__
+            for endpoint, router in zip(endpoints, routers, strict=True)
+        ]
+        names = [f"{name} of {place}" for name, place in zip(names, places, strict=True)]
+    return " and ".join(names)
 
 
 def _shape(path: str) -> str:

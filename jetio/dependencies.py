@@ -18,7 +18,7 @@ from .callables import hints_of, target_of, unknown_name
 from .errors import ConfigError, Mistakes
 from .parameters import Parameter, Step, adapter_of, is_list, parameter_step
 from .params import MISSING, Marker, Needed
-from .policy import Policy
+from .policy import Policy, gives_policy
 from .signature import BODY, FIRST, HOLDING, LOGINS, Kind, Make, Rule, Signature, invoker
 from .special import SPECIAL_NAMES, special_step, usual_type
 
@@ -150,7 +150,7 @@ class _Reader:
     def _dependency(self, name: str, dependency: Any, marker: Needed) -> tuple[int, str, Step]:
         if not callable(dependency):
             raise ConfigError(f"{dependency!r} cannot be called; write Depends(function)")
-        if _gives_policy(dependency):
+        if gives_policy(dependency):
             told = _name(dependency)
             raise ConfigError(f"{told} makes a rule and is none; write Depends({told}())")
         if _key(dependency) in self.above:
@@ -249,15 +249,6 @@ def _with_default(marker: Marker, parameter: inspect.Parameter) -> Marker:
         raise ConfigError("Field() describes a model's field; write Query(), or Annotated[type, Field(...)]")
     given = default is not parameter.empty and not isinstance(default, Marker)
     return replace(marker, default=default) if given else marker
-
-
-def _gives_policy(dependency: Any) -> bool:
-    """Whether this makes a rule when it is called, as `auth.admin_only` does: forgotten parentheses."""
-    try:
-        given = hints_of(dependency, {}).get("return")
-    except Exception:  # a signature that cannot be read is told where it is read
-        return False
-    return isinstance(given, type) and issubclass(given, Policy)
 
 
 def _fits_text(kind: Any) -> bool:

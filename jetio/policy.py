@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from sqlalchemy import ColumnElement, SQLColumnExpression, and_, or_, true
 
-from .callables import called
+from .callables import called, hints_of
 from .errors import ConfigError, Problem, forbidden, unauthenticated
 from .params import Marker, Needed
 from .principal import Authenticator, Principal
@@ -349,6 +349,15 @@ def _principal_of(user: Any) -> Principal:
     )
 
 
+def gives_policy(function: Any) -> bool:
+    """Whether this makes a rule when it is called, as `auth.admin_only` does: forgotten parentheses."""
+    try:
+        given = hints_of(function, {}).get("return")
+    except Exception:  # a signature that cannot be read is told where it is read
+        return False
+    return inspect.isclass(given) and issubclass(given, Policy)
+
+
 _OLD_NAMES = frozenset({"request", "db", "session", "item_id"})
 
 
@@ -362,6 +371,8 @@ def as_policy(given: PolicyLike) -> Policy:
         )
     if inspect.isclass(given):
         raise ConfigError(f"the policy {given.__name__} is a class; write {given.__name__}()")
+    if gives_policy(given):
+        raise ConfigError(f"{_name(given)} makes a rule and is none; write {_name(given)}(...)")
     try:
         parameters = inspect.signature(given).parameters.values()
     except (TypeError, ValueError):
@@ -409,6 +420,11 @@ class _Rows(Policy):
 
     def __init__(self, clause: Callable[[Access], Clause]) -> None:
         self.clause = clause
+
+    def bind(self, context: PolicyContext) -> Policy:
+        if context.model is None:
+            raise ConfigError("rows() chooses rows, and a handler has none; use it on a CrudRouter")
+        return self
 
     async def __call__(self, access: Access) -> Decision:
         return AllowWhere(self.clause(access))

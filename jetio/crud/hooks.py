@@ -80,6 +80,7 @@ class Hooks:
             raise ConfigError(f"there is no moment {moment!r}; write one of: {', '.join(known)}")
         if not callable(hook):
             raise ConfigError(f"the hook for {moment!r} is no function: {hook!r}")
+        _check_parameters(hook, moment)
         self._hooks.setdefault(moment, []).append(hook)
 
     def has(self, *moments: str) -> bool:
@@ -101,3 +102,17 @@ class Hooks:
             waiting = hook(change)
             if inspect.isawaitable(waiting):
                 await waiting
+
+
+def _check_parameters(hook: Hook, moment: str) -> None:
+    """Raises ConfigError for a hook that cannot be called with the change alone."""
+    try:
+        inspect.signature(hook).bind(None)
+    except TypeError:
+        name = getattr(hook, "__name__", None) or type(hook).__name__
+        taken = ", ".join(inspect.signature(hook).parameters)
+        raise ConfigError(
+            f"the hook {name} for {moment!r} takes ({taken}); write `async def {name}(change: Change)`"
+        ) from None
+    except ValueError:  # one that is not written in Python tells nothing
+        return

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement
 
-from ..errors import ConfigError
+from ..errors import ConfigError, Mistakes
 from ..policy import (
     AUTHENTICATED,
     PUBLIC,
@@ -67,10 +67,21 @@ def find_rules(
 
 
 def _checked(given: Mapping[str, PolicyLike], place: str) -> dict[str, Policy]:
+    if not isinstance(given, Mapping):
+        raise ConfigError(f'the {place} is one rule for no action; write {{"*": {_called(given)}}}')
     unknown = sorted(set(given) - _KEYS)
     if unknown:
         raise ConfigError(f"the {place} names {unknown[0]!r}; write one of: {', '.join(sorted(_KEYS))}")
-    return {key: as_policy(rule) for key, rule in given.items()}
+    rules, mistakes = {}, Mistakes(f"the {place}")
+    for key, rule in given.items():
+        with mistakes.about(f"the {place}, {key!r}"):
+            rules[key] = as_policy(rule)
+    mistakes.tell()
+    return rules
+
+
+def _called(rule: Any) -> str:
+    return getattr(rule, "__name__", None) or repr(rule)
 
 
 def _lookup(policies: Mapping[str, Policy], action: str, verb: str) -> Policy | None:
@@ -118,11 +129,11 @@ def find_owner(
 ) -> str | None:
     """`owner`, else the first candidate, else the only foreign key to the accounts, else the usual names."""
     if owner is not None:
-        return _existing(resource, owner, "owner").name
+        return _owning(resource, _existing(resource, owner, "owner"), user_model)
     if candidates:
         for name in candidates:
             if name in resource.fields:
-                return name
+                return _owning(resource, resource.fields[name], user_model)
         raise ConfigError(
             f"{resource.title} has none of the owner columns {list(candidates)}; "
             f"write one of: {', '.join(resource.fields)}"
@@ -134,6 +145,29 @@ def find_owner(
     if len(keys) == 1:
         return keys[0]
     return next((name for name in OWNER_NAMES if name in keys), None)
+
+
+def _owning(resource: Resource, field: Field, user_model: type[Any] | None) -> str:
+    """The name of a column that can hold the key of an account; raises ConfigError."""
+    if user_model is not None:
+        accounts = resource_of(user_model)
+        refers = any(
+            key.table is accounts.table and field.name in key.fields for key in resource.foreign_keys
+        )
+        if not refers and _kind(field) not in {_kind(item) for item in accounts.key}:
+            raise ConfigError(
+                f"{resource.title}.{field.name} cannot own: it is no foreign key to {user_model.__name__}, nor "
+                f'of the type of its key; write ForeignKey("{accounts.table.name}.{accounts.key[0].name}")'
+            )
+    return field.name
+
+
+def _kind(field: Field) -> type[Any] | None:
+    try:
+        kind: type[Any] = field.column.type.python_type
+    except NotImplementedError:
+        return None
+    return kind
 
 
 def _existing(resource: Resource, name: str, kind: str) -> Field:

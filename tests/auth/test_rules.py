@@ -560,6 +560,21 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], str]] = {
     ),
     "owner that is none": (Post, {"secure": True, "owner": "writer_id"}, "writer_id"),
     "candidates that are none": (Post, {"secure": True, "audit_fields": ["a", "b"]}, "'a', 'b'"),
+    "an owner of another type": (
+        Post,
+        {"secure": True, "owner": "title"},
+        r"Post.title cannot own: .* no foreign key to User, .* write ForeignKey\(\"users.id\"\)",
+    ),
+    "a candidate of another type": (
+        Post,
+        {"secure": True, "audit_fields": ["published", "author_id"]},
+        "Post.published cannot own",
+    ),
+    "a rule that was not called": (
+        Note,
+        {"policy": lambda auth: {"GET": auth.owner_or_admin, "PUT": auth.admin_only}},
+        r"(?s)'GET': owner_or_admin makes a rule and is none; write owner_or_admin\(\.\.\.\).*'PUT': admin_only",
+    ),
     "candidates of a rule": (
         Post,
         {"policy": lambda auth: {"PUT": auth.owner_or_admin(Post, audit_fields=["writer_id"])}},

@@ -393,7 +393,7 @@ def test_head_is_get_without_a_body(app: Jetio) -> None:
 
 def test_a_head_of_ones_own_has_no_body_either(app: Jetio) -> None:
     """Whatever the handler returns."""
-    app.route("/", methods="HEAD", headers={"X-Own": "1"})(lambda: {"a": 1})
+    app.route("/", methods=["HEAD"], headers={"X-Own": "1"})(lambda: {"a": 1})
     head = ask(app, "/", "HEAD")
     assert (head.status_code, head.headers["x-own"], head.headers["content-length"]) == (200, "1", "7")
     sent: list[Any] = []

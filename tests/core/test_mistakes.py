@@ -32,9 +32,12 @@ from jetio import (
     Request,
     UploadFile,
     authenticated,
+    policy,
+    public,
     rows,
 )
 from tests.core.apps import make_app
+from tests.registries import own_registry
 
 if TYPE_CHECKING:
     from nowhere import Item, Page, models
@@ -234,11 +237,14 @@ def test_a_wrong_socket_is_told(path: str, handler: Any, message: str) -> None:
         ({"status_code": 99}, "99 is no status of an answer; write 200 to 599"),
         ({"status_code": 600}, "600 is no status"),
         ({"policy": authenticated()}, "asks who is calling"),
-        ({"policy": ~authenticated() & rows(lambda access: Ledger.text == "")}, "asks who is calling"),
+        ({"policy": ~authenticated() & public()}, "asks who is calling"),
         ({"policy": 5}, "5 is no policy; write a function of `access`"),
         ({"policy": lambda: None}, "'<lambda>' takes (); write `async def rule(access)`"),
         ({"policy": lambda a, b: None}, "takes (a, b)"),
         ({"policy": type(authenticated())}, "the policy _Authenticated is a class; write _Authenticated()"),
+        ({"policy": rows}, "rows makes a rule and is none; write rows(...)"),
+        ({"policy": policy}, "policy makes a rule and is none"),
+        ({"policy": public}, "public makes a rule and is none; write public(...)"),
         ({"policy": min}, "the parameters of the policy min are not known"),
         ({"response_model": Strange}, "cannot be described"),
     ],
@@ -282,7 +288,44 @@ def test_one_place_has_one_handler(first: str, second: str) -> None:
     app.post(second)(one)
     app.get("/a/{id:path}")(one)
     (mistake,) = mistakes(app)
-    assert mistake == f"GET {second} (two): one has this method and path; give one of them another"
+    told = "one and two have this method and path; give one of them another, or a prefix"
+    assert mistake == f"GET {second} (two): {told}"
+
+
+def test_two_routers_of_one_path_are_both_named() -> None:
+    """By their models, with the modules where the names are equal; once for every operation."""
+
+    def model(name: str, place: str) -> Any:
+        own = own_registry()
+        base = {"__abstract__": True, "registry": own, "_sa_registry": own, "metadata": own.metadata}
+        root = type(JetioModel)("Root", (JetioModel,), base)
+        made = type(JetioModel)(name, (root,), {"__tablename__": "posts", "__annotations__": {}})
+        made.__module__ = place
+        return made
+
+    app = make_app()
+    for made in (model("Post", "blog"), model("Post", "shop"), model("Article", "shop")):
+        CrudRouter(made, actions=["list"]).register_routes(app)
+    same, different = mistakes(app)
+    told = "have this method and path; give one of them another, or a prefix"
+    assert same == f"GET /posts (list_posts): CrudRouter(Post) of blog and CrudRouter(Post) of shop {told}"
+    assert different == f"GET /posts (list_posts): CrudRouter(Post) and CrudRouter(Article) {told}"
+
+
+def test_methods_are_a_list() -> None:
+    """A word in its place would be read letter by letter."""
+    app = make_app()
+    app.route("/a", methods="post")(nothing)
+    assert mistakes(app) == ("/a: methods='post' is no list; write methods=[\"POST\"]",)
+
+
+@pytest.mark.parametrize("status", ["404", 200, True, 404.0, None])
+def test_an_error_page_has_a_status_of_an_error(status: Any) -> None:
+    """It would never be shown."""
+    app = make_app()
+    app.add_error_page(status, "<p>Lost")
+    told = f"add_error_page({status!r}): no status of an error; write a number from 400 to 599"
+    assert mistakes(app) == (told,)
 
 
 def test_a_limit_that_does_not_exist_is_told_where_it_is_written() -> None:

@@ -526,21 +526,37 @@ def test_rules_are_bound_once_at_build() -> None:
 
 
 def test_a_rule_about_rows_cannot_guard_a_handler(caplog: pytest.LogCaptureFixture) -> None:
-    """It lets nobody in, and says where it belongs; one that asks for the owner is found at build."""
+    """`rows` and what asks for the owner are found at build; a function that chooses rows lets nobody in."""
 
     class OwnerOnly(Policy):
         def bind(self, context: PolicyContext) -> Policy:
             context.owner_column(Row)
             return self
 
+    some = rows(lambda access: Row.p)
+    for rule, told in (
+        (some, r"GET / .*: rows\(\) chooses rows, and a handler has none; use it on a CrudRouter"),
+        (authenticated() & ~some | public(), r"rows\(\) chooses rows"),
+        (OwnerOnly(), "the owner of Row guards rows; use it on a CrudRouter"),
+    ):
+        wrong = make_app()
+        wrong.get("/", policy=rule)(lambda: 1)
+        with pytest.raises(ConfigError, match=told):
+            wrong.build()
+    depending = make_app()
+    depending.websocket("/")(depends_on(some))
+    with pytest.raises(ConfigError, match=r"rows\(\) chooses rows"):
+        depending.build()
     app = make_app()
-    app.get("/", policy=rows(lambda access: Row.p))(lambda: "open")
+    app.get("/", policy=lambda access: AllowWhere(Row.p))(lambda: "open")
     assert ask(app, "/").status_code == 500
     assert "chooses rows, and a handler has none; use it on a CrudRouter" in caplog.text
-    wrong = make_app()
-    wrong.get("/", policy=OwnerOnly())(lambda: 1)
-    with pytest.raises(ConfigError, match="the owner of Row guards rows; use it on a CrudRouter"):
-        wrong.build()
+
+
+def depends_on(rule: Policy) -> Callable[..., Any]:
+    async def handler(user: Any = Depends(rule)) -> None: ...
+
+    return handler
 
 
 def test_a_rule_that_answers_nonsense_lets_nobody_in() -> None:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import ForeignKey, and_
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from jetio import ConfigError, CrudRouter, Database, Jetio, JetioModel, public
+from jetio import ConfigError, CrudRouter, Database, Jetio, JetioModel, public, rows
 from tests.crud.library import SETTINGS, Author, Book, library
 from tests.registries import own_registry
 
@@ -48,6 +48,14 @@ class Tenant(Model):
         (
             {"hooks": {"before_creating": print}},
             "there is no moment 'before_creating'; write one of: before_create",
+        ),
+        (
+            {"hooks": {"after_update": lambda: None}},
+            "the hook <lambda> for 'after_update' takes (); write `async def <lambda>(change: Change)`",
+        ),
+        (
+            {"hooks": {"on_commit": [print, lambda change, row: None]}},
+            "the hook <lambda> for 'on_commit' takes (change, row); write",
         ),
         ({"hooks": {"before_create": ["print"]}}, "the hook for 'before_create' is no function: 'print'"),
     ],
@@ -89,6 +97,37 @@ def test_all_mistakes_are_told_at_once(sqlite_url: str) -> None:
     assert "2 mistakes" in told
     assert "Book has no relationship 'autor'; it has: author, tags" in told
     assert "Author has no column 'owner_id' for owner=" in told
+
+
+def test_a_hook_may_take_more_than_it_is_given() -> None:
+    """With defaults, as a method, and what tells nothing of its parameters."""
+
+    class Keeper:
+        def keep(self, change: Any, much: bool = True) -> None: ...
+
+        def __call__(self, *changes: Any) -> None: ...
+
+    router = CrudRouter(Author, hooks={"before_create": [Keeper().keep, Keeper()]})
+    assert router.on("after_create")(dict.fromkeys) == dict.fromkeys  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"the hook keep for 'after_create' takes \(self, change, much"):
+        router.on("after_create")(Keeper.keep)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [public(), lambda access: True, [("GET", public())]])
+def test_a_policy_is_a_mapping(sqlite_url: str, given: Any) -> None:
+    """One rule for everything has the key of everything."""
+    told = build(sqlite_url, CrudRouter(Author, policy=given))
+    assert 'the policy of CrudRouter(Author) is one rule for no action; write {"*": ' in told
+
+
+def test_every_rule_that_is_none_is_told(sqlite_url: str) -> None:
+    """With its key."""
+    given: Any = {"GET": rows, "PUT": public, "POST": public(), "DELETE": "admin"}
+    told = build(sqlite_url, CrudRouter(Author, policy=given))
+    assert "the policy of CrudRouter(Author), 'GET': rows makes a rule and is none; write rows(...)" in told
+    assert "'PUT': public makes a rule and is none" in told
+    assert "'DELETE': 'admin' is no policy" in told
+    assert "3 mistakes" in told
 
 
 def test_one_router_in_two_applications(sqlite_url: str) -> None:
