@@ -68,6 +68,7 @@ __all__ = [
     "column_type",
     "exact_type",
     "inexact_type",
+    "is_document",
     "is_foreign",
     "is_sure",
 ]
@@ -313,6 +314,11 @@ def max_length_of(metadata: Iterable[Any]) -> int | None:
             if isinstance(length, int):
                 return length
     return None
+
+
+def is_document(kind: TypeEngine[Any]) -> bool:
+    """Whether the column holds JSON."""
+    return isinstance(kind.impl_instance if isinstance(kind, TypeDecorator) else kind, JSON)
 
 
 def is_unsized_decimal(kind: TypeEngine[Any]) -> bool:

@@ -9,14 +9,15 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic import ValidationError as PydanticError
+from pydantic_core import from_json
 
 from ..body import RequestBody, problem_of, refuse_ambiguous, require_json
-from ..columns import PlainText
-from ..dialects.values import dump
+from ..columns import PlainText, is_document
+from ..dialects.values import dump, json_form
 from ..errors import FieldError, Problem, ValidationError
 from ..resource import Field, Resource
 from ..schemas import field_names
-from .plan import given_values
+from .plan import given_values, merge_patch
 
 __all__ = ["MERGE_PATCH", "Bodies", "Given"]
 
@@ -26,11 +27,14 @@ MERGE_PATCH = "application/merge-patch+json"
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a client sent: values by field, and what it said of fields that are the server's (`claimed`)."""
+    """What a client sent: values by field, and what it said of fields that are the server's (`claimed`).
+
+    `patches` are changes of documents, which nobody can judge before they are merged.
+    """
 
     values: dict[str, Any]
     claimed: Mapping[str, Any] = field(default_factory=dict)
-    media: str = JSON[0]
+    patches: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Bodies:
@@ -44,24 +48,60 @@ class Bodies:
         *,
         admin: bool,
         media: Sequence[str],
+        largest: int,
     ) -> None:
         self._validate = schema.__pydantic_validator__.validate_json
         self._names = field_names(fields)
         self._readable = {item.name: item for item in resource.readable(admin=admin)}
-        self._media = media
+        self._documents = {name: item for name, item in fields.items() if is_document(item.column.type)}
+        self._media, self._largest = media, largest
 
     async def read(self, sent: RequestBody) -> Given:
         """Raises 400, 413, 415 or 422."""
         raw = await sent.read()
         media = require_json(sent.scope, self._media)
+        if media == MERGE_PATCH and self._documents:
+            raw, patches = self._without_documents(raw)
+        else:
+            patches = {}
         try:
             body: Any = self._validate(raw)
         except PydanticError as error:
-            return self._read_claims(error, raw, media)
+            return self._read_claims(error, raw, patches)
         refuse_ambiguous(raw, len(body.model_fields_set))
-        return Given(given_values(body, self._names), media=media)
+        return Given(given_values(body, self._names), patches=patches)
 
-    def _read_claims(self, error: PydanticError, raw: bytes, media: str) -> Given:
+    def _without_documents(self, raw: bytes) -> tuple[bytes, dict[str, Any]]:
+        """The body without the objects that are to be merged, and these (RFC 7396)."""
+        try:
+            document = from_json(raw)
+        except ValueError:
+            return raw, {}  # which says what is wrong when it is validated
+        if not isinstance(document, dict):
+            return raw, {}
+        patches = {name: document[name] for name in self._documents if isinstance(document.get(name), dict)}
+        if not patches:
+            return raw, {}
+        refuse_ambiguous(raw, -1)
+        return dump({name: part for name, part in document.items() if name not in patches}), patches
+
+    def merge(self, given: Given, before: Mapping[str, Any]) -> dict[str, Any]:
+        """The documents of a merge patch as they become; raises 422 for what the fields do not take."""
+        merged = {}
+        for name, patch in given.patches.items():
+            form = json_form(self._documents[name].column.type)
+            merged[name] = merge_patch(before[name] if form is None else form(before[name]), patch)
+        raw = dump(merged)
+        if len(raw) > self._largest:
+            message = f"The documents would be larger than {self._largest} bytes"
+            raise ValidationError([FieldError("too_large", message, pointer=f"/{name}") for name in merged])
+        try:
+            body: Any = self._validate(raw)
+        except PydanticError as error:
+            raise problem_of(error, self._names.values()) from None
+        return given_values(body, self._names)
+
+    def _read_claims(self, error: PydanticError, raw: bytes, patches: Mapping[str, Any]) -> Given:
         """Fields of the server's may be sent with the value they have: clients send back what they read."""
         entries = error.errors(include_url=False, include_input=False)
         strange = [
@@ -79,7 +119,7 @@ class Bodies:
             body: Any = self._validate(dump(document))
         except PydanticError as second:
             raise problem_of(second, self._names.values()) from None
-        return Given(given_values(body, self._names), claimed, media)
+        return Given(given_values(body, self._names), claimed, patches)
 
     def _problem(self, error: PydanticError, entries: Sequence[Any]) -> Problem:
         if any(entry["type"] == "model_type" for entry in entries):

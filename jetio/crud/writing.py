@@ -23,7 +23,7 @@ from ..routing import Application
 from .actions import Action, read_decision
 from .bodies import JSON, MERGE_PATCH, Bodies, Given
 from .hooks import Change
-from .plan import WriteRule, merge_patch, plan_create, plan_owner, plan_replace
+from .plan import WriteRule, plan_create, plan_owner, plan_replace
 from .query import format_key, refuse_parameters
 from .reader import Scopes
 from .render import Document
@@ -49,6 +49,7 @@ class Task:
     given: Given = field(default_factory=lambda: Given({}))
     references: Mapping[ForeignKey, Decision] = field(default_factory=dict)
     stale: bool = False
+    admin: bool = False
     change: Change | None = None
 
 
@@ -164,6 +165,7 @@ class Create(Write):
                 schemas.creatable,
                 admin=admin,
                 media=self.media,
+                largest=app.settings.max_body,
             )
             for admin, schemas in self.parts.schemas.items()
         }
@@ -223,6 +225,7 @@ class _Alter(Write):
                 schemas.updatable,
                 admin=admin,
                 media=self.media,
+                largest=app.settings.max_body,
             )
             for admin, schemas in self.parts.schemas.items()
         }
@@ -253,6 +256,7 @@ class _Alter(Write):
             given,
             await self._references(access),
             _is_stale(scope),
+            admin,
         )
         document = await self._retried(task, self._attempt)
         await _answer(scope, send, 200, document)
@@ -266,7 +270,8 @@ class _Alter(Write):
         careful = self.hooked or claimed or _needs_before(task)
         if careful:
             before = change.row = await writer.held(work, key, task.rule)
-            _merge(task.given, before, change.values)
+            if task.given.patches:
+                change.values |= self.bodies[task.admin].merge(task.given, before)
         await writer.check_references(work, {**before, **change.values}, task.given.values, task.references)
         await self._hook("before_update", change)
         if change.values:
@@ -355,17 +360,8 @@ class Delete(Write):
 
 def _needs_before(task: Task) -> bool:
     """Whether the row must be known: to merge into its documents, or for the rest of a foreign key."""
-    merges = task.given.media == MERGE_PATCH and any(isinstance(part, dict) for part in task.values.values())
     held = [[name in task.values for name in key.fields] for key in task.references]
-    return merges or any(any(parts) and not all(parts) for parts in held)
-
-
-def _merge(given: Given, before: Mapping[str, Any], values: dict[str, Any]) -> None:
-    """Merge the documents of a merge patch into those that are stored."""
-    if given.media == MERGE_PATCH:
-        for name, value in given.values.items():
-            if isinstance(value, dict):
-                values[name] = merge_patch(before[name], value)
+    return bool(task.given.patches) or any(any(parts) and not all(parts) for parts in held)
 
 
 def _is_stale(scope: Scope) -> bool:
