@@ -33,7 +33,9 @@ class Settings(BaseSettings):
 
     env: Mode = "development"
     database_url: str = Field(
-        DEFAULT_DATABASE_URL, validation_alias=AliasChoices("JETIO_DATABASE_URL", "DATABASE_URL")
+        DEFAULT_DATABASE_URL,
+        validation_alias=AliasChoices("JETIO_DATABASE_URL", "DATABASE_URL"),
+        repr=False,  # it may hold a password
     )
     secret_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("JETIO_AUTH_SECRET_KEY", "JETIO_SECRET_KEY", "SECRET_KEY")

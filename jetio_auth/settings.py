@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from pydantic import AliasChoices, EmailStr, Field, SecretStr
+from pydantic import AliasChoices, EmailStr, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jetio import ConfigError, Settings
@@ -118,8 +118,16 @@ class AuthSettings(BaseSettings):
 
 
 def environment() -> AuthSettings:
-    """Read now: scripts set the environment late."""
-    return AuthSettings()
+    """Read now: scripts set the environment late. Raises ConfigError for values that cannot be."""
+    try:
+        return AuthSettings()
+    except ValidationError as error:
+        raise ConfigError.of([_sentence(entry["loc"][0], entry["msg"]) for entry in error.errors()]) from None
+
+
+def _sentence(name: object, told: str) -> str:
+    variable = str(name).upper()
+    return f"{variable if variable.startswith('JETIO_') else f'JETIO_AUTH_{variable}'}: {told}"
 
 
 def token_codec(config: JWTConfig, settings: Settings) -> TokenCodec:

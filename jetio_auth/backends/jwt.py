@@ -30,7 +30,7 @@ _ADMIN = frozenset({"admin"})
 _OWN_CLAIMS = frozenset({"sub", "epoch", "impersonated_by", "scope", "amr", "sid"})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # the row holds a hash
 class _Known:
     """A verified token, the key it names, and whom it stood for when the account's row was this one."""
 

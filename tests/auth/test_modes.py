@@ -211,6 +211,18 @@ def test_the_environment_sets_the_life_of_tokens(
             assert site.login("ann").json()["expires_in"] == expected
 
 
+def test_an_environment_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All values that are wrong are told by the names of their variables, and never the values."""
+    monkeypatch.setenv("JETIO_AUTH_TOKEN_EXPIRY", "notanumber")
+    monkeypatch.setenv("JETIO_AUTH_DEFAULT_ADMIN_EMAIL", "noaddress")
+    with pytest.raises(ConfigError) as refusal:
+        AuthRouter(User)
+    names = [mistake.partition(":")[0] for mistake in refusal.value.mistakes]
+    assert names == ["JETIO_AUTH_TOKEN_EXPIRY", "JETIO_AUTH_DEFAULT_ADMIN_EMAIL"]
+    assert "notanumber" not in str(refusal.value)
+    assert "noaddress" not in str(refusal.value)
+
+
 def test_a_dotenv_of_the_working_directory(folder: Path, sqlite_url: str) -> None:
     """`.env` where the application is started is read: mode, key, expiry, the seeded admin."""
     (folder / ".env").write_text(
