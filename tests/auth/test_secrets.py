@@ -156,7 +156,7 @@ def test_the_texts_of_objects() -> None:
     app = new_app("sqlite://", settings=settings)
     auth = AuthRouter(User, jwt=config, lockout=Lockout())
     auth.register_routes(app)
-    held = AuthSettings(default_admin_password=password)  # type: ignore[arg-type]
+    held = AuthSettings(default_admin_password=password)
     with serving(app, auth) as site:
         site.client.post(
             "/register", json={"username": "ann", "email": "a@example.com", "password": password}
