@@ -54,8 +54,9 @@ from sqlalchemy import (
     UnicodeText,
     Uuid,
 )
-from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import functions
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -152,10 +153,22 @@ class SecretText(TypeDecorator[str]):
         return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
+class _TextJson(sqlite.JSON):
+    """JSON in a column of text: in one called JSON, SQLite makes numbers of documents that look like one."""
+
+
+@compiles(_TextJson, "sqlite")
+def _as_text(kind: _TextJson, compiler: Any, **options: Any) -> str:
+    return "TEXT"
+
+
+_JSON = JSON(none_as_null=True).with_variant(_TextJson(none_as_null=True), "sqlite")
+
+
 class JsonDocument(TypeDecorator[Any]):
     """JSON whose Python side is an annotation: models and containers of them go in as they are."""
 
-    impl = JSON(none_as_null=True)
+    impl = _JSON
     cache_ok = False
 
     def __init__(self, annotation: Any = Any) -> None:
@@ -185,7 +198,7 @@ _LONG: Mapping[type[Any], TypeEngine[Any]] = {
     LargeBinary: LargeBinary().with_variant(mysql.LONGBLOB(), *_MYSQL),
     Time: Time().with_variant(mysql.TIME(fsp=6), *_MYSQL),
     Double: Double(),
-    JSON: JSON(none_as_null=True),
+    JSON: _JSON,
 }
 # Spelt in capitals a type is what one database calls it: another has no such name, or something else by it.
 _GENERIC: Mapping[type[Any], type[TypeEngine[Any]]] = {
@@ -265,7 +278,7 @@ _EXACT: Mapping[Any, TypeEngine[Any]] = {
     IPvAnyAddress: NetworkAddress(),
     IPv4Address: NetworkAddress(),
     IPv6Address: NetworkAddress(),
-    Any: JSON(none_as_null=True),
+    Any: _JSON,
 }
 
 
@@ -296,7 +309,7 @@ _JSON_SCALARS = (str, int, float, bool, type(None), Any, dict, list)
 
 def _json_of(annotation: Any) -> TypeEngine[Any]:
     """Plain JSON where the parsed document is the Python value; else a type that converts both ways."""
-    return JSON(none_as_null=True) if _is_plain_json(annotation) else JsonDocument(annotation)
+    return _JSON if _is_plain_json(annotation) else JsonDocument(annotation)
 
 
 def _is_plain_json(annotation: Any) -> bool:
