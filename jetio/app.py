@@ -22,6 +22,7 @@ from .callables import called
 from .crud.rules import ReadRules
 from .database import Database
 from .errors import ConfigError, Mistakes
+from .middleware import open_to_all
 from .models import Base
 from .openapi.document import make_document
 from .operation import Operation
@@ -237,6 +238,8 @@ class Jetio(Starlette):
         """The start-up checks without serving; raises one ConfigError that tells all failures."""
         self.build()
         mistakes = Mistakes()
+        if self.settings.production:
+            mistakes.found += open_to_all(self.user_middleware)
         mistakes.found += [mistake for check in self.start_checks for mistake in check(self)]
         mistakes.tell()
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .body import BodyRequest, RequestBody
 from .config import Settings
 
-__all__ = ["BaseMiddleware"]
+__all__ = ["BaseMiddleware", "open_to_all"]
 
 LOOKED_AT: int = Settings.model_fields["max_body"].default
 """How much of a body that the application has read `after` can still see."""
@@ -56,3 +62,26 @@ class BaseMiddleware:
         """What the route of this request takes; outside of an application the usual limit."""
         limit = getattr(scope.get("app") or self.app, "body_limit", None)
         return LOOKED_AT if limit is None else limit(scope)
+
+
+def open_to_all(middleware: Iterable[Middleware]) -> Iterator[str]:
+    """What is wrong with CORS that lets the pages of any origin act with a person's cookies."""
+    for cls, given, named in middleware:
+        if not (inspect.isclass(cls) and issubclass(cls, CORSMiddleware)):
+            continue
+        bound = inspect.signature(cls).bind_partial(None, *given, **named)
+        bound.apply_defaults()
+        options = {**bound.arguments, **named}
+        if options.get("allow_credentials") and _any_origin(options):
+            yield (
+                "CORSMiddleware allows credentials to every origin; "
+                'write allow_origins=["https://the.site.that.may"]'
+            )
+
+
+def _any_origin(options: Mapping[str, Any]) -> bool:
+    pattern = options.get("allow_origin_regex")
+    strangers = ("https://qzx.example", "http://qzx.test:1", "null")
+    return "*" in options.get("allow_origins", ()) or (
+        pattern is not None and any(re.fullmatch(pattern, origin) for origin in strangers)
+    )

@@ -78,6 +78,19 @@ def test_check_tells_what_production_would_refuse(folder: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_check_tells_of_open_cors(folder: Path) -> None:
+    """Credentials for every origin are among what production would refuse."""
+    open_door = "app.add_middleware(CORSMiddleware, allow_origins=['*'], allow_credentials=True)"
+    source = f"{SOURCE}\nfrom jetio import CORSMiddleware\n{open_door}\n"
+    (folder / "app.py").write_text(source)
+    result = jetio(folder, "check", JETIO_ENV="production", DATABASE_URL="sqlite:///x.db")
+    assert result.returncode == 1
+    assert "2 mistakes" in result.stderr
+    assert "CORSMiddleware allows credentials to every origin" in result.stderr
+    assert "no SECRET_KEY" in result.stderr
+    assert jetio(folder, "check").returncode == 0
+
+
 def test_routes_lists_every_operation(folder: Path) -> None:
     """`jetio routes` prints method, path and name of each operation."""
     lines = jetio(folder, "routes").stdout.splitlines()

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import anyio
@@ -257,6 +257,49 @@ def test_cors_and_compression_apply_to_problems() -> None:
     assert problem(ask(app, "/broken", headers=headers)) == (500, "internal")
     preflight = ask(app, "/", "OPTIONS", headers={**headers, "access-control-request-method": "GET"})
     assert preflight.headers["x-content-type-options"] == "nosniff"
+
+
+class Lax(CORSMiddleware):
+    def __init__(self, app: Any, allow_credentials: bool = True, **options: Any) -> None:
+        super().__init__(app, allow_credentials=allow_credentials, **options)
+
+
+EVERY_ORIGIN: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
+    (CORSMiddleware, (), {"allow_origins": ["https://a.example", "*"], "allow_credentials": True}),
+    (CORSMiddleware, (("*",), ("GET",), (), True), {}),
+    (CORSMiddleware, (), {"allow_origin_regex": ".*", "allow_credentials": True}),
+    (CORSMiddleware, (), {"allow_origin_regex": r"https?://.+", "allow_credentials": True}),
+    (Lax, (), {"allow_origins": "*"}),
+]
+SOME_ORIGINS: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
+    (CORSMiddleware, (), {"allow_origins": ["*"]}),
+    (CORSMiddleware, (), {"allow_origins": ["https://a.example"], "allow_credentials": True}),
+    (CORSMiddleware, (), {"allow_origin_regex": r"https://\w+\.a\.example", "allow_credentials": True}),
+    (GZipMiddleware, (), {}),
+]
+
+
+@pytest.mark.parametrize(("kind", "given", "named"), EVERY_ORIGIN)
+def test_production_refuses_credentials_for_every_origin(kind: Any, given: Any, named: Any) -> None:
+    """However the middleware is told so; together with what else is wrong. In development it may be."""
+    for env in ("development", "production"):
+        app = make_app(settings=Settings(env=cast("Any", env)))
+        app.add_middleware(kind, *given, **named)
+        app.start_checks.append(lambda app: ["more"])
+        with pytest.raises(ConfigError) as told:
+            app.check()
+        first = 'CORSMiddleware allows credentials to every origin; write allow_origins=["https://the.site'
+        assert [mistake[: len(first)] for mistake in told.value.mistakes] == (
+            [first, "more"] if env == "production" else ["more"]
+        )
+
+
+@pytest.mark.parametrize(("kind", "given", "named"), SOME_ORIGINS)
+def test_production_takes_other_ways_to_share(kind: Any, given: Any, named: Any) -> None:
+    """A wildcard without credentials, and origins by name."""
+    app = make_app(settings=Settings(env="production"))
+    app.add_middleware(kind, *given, **named)
+    app.check()
 
 
 def test_every_answer_forbids_sniffing(tmp_path: Path) -> None:
