@@ -326,6 +326,10 @@ class Jetio(Starlette):
         """
         import uvicorn
 
+        uvicorn.run(self, **{**self.server_options(host, port), **options})
+
+    def server_options(self, host: str | None = None, port: int | None = None) -> dict[str, Any]:
+        """Check everything and print where the application and its docs will be; what `uvicorn.run` is given."""
         self.check()
         host = self.settings.host if host is None else host
         port = self.settings.port if port is None else port
@@ -335,13 +339,14 @@ class Jetio(Starlette):
             f"{self.title} ({self.settings.env}) on {place}" + (f", docs at {place}{docs}" if docs else ""),
             flush=True,
         )
-        usual = {
+        return {
+            "host": host,
+            "port": port,
             "lifespan": "on",
             "timeout_graceful_shutdown": 15,
             "server_header": False,
             "log_level": self.settings.log_level,
         }
-        uvicorn.run(self, host=host, port=port, **{**usual, **options})
 
 
 _ANOTHER = "give one of them another, or a prefix"

@@ -29,8 +29,8 @@ AppName = Annotated[
 @commands.command()
 def run(
     app: AppName = None,
-    host: Annotated[str, typer.Option(help="The address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on")] = 8000,
+    host: Annotated[str | None, typer.Option(help="Where to listen; else JETIO_HOST, else 127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; else JETIO_PORT, else 8000", min=0)] = None,
     workers: Annotated[int, typer.Option(help="Processes", min=1)] = 1,
     reload: Annotated[bool, typer.Option(help="Start again when a file changes")] = False,
 ) -> None:
@@ -39,12 +39,8 @@ def run(
 
     name = find_name(app)
     found = find_app(app)
-    found.check()
-    print(f"{found.title} ({found.settings.env}) on http://{host}:{port}", flush=True)
-    uvicorn.run(
-        name, host=host, port=port, workers=workers, reload=reload, app_dir=os.getcwd(),
-        timeout_graceful_shutdown=15, log_level=found.settings.log_level,
-    )  # fmt: skip
+    options = found.server_options(host, port)
+    uvicorn.run(name, workers=workers, reload=reload, app_dir=os.getcwd(), **options)
 
 
 @commands.command()

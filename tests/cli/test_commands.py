@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from jetio import Jetio, Settings
+
 SOURCE = """
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
@@ -147,20 +149,50 @@ def test_an_import_error_of_the_application_is_its_own(tmp_path: Path) -> None:
     assert "ModuleNotFoundError: No module named 'no_such_package_here'" in jetio(tmp_path, "check").stderr
 
 
-def test_run_serves_until_it_is_told_to_stop(folder: Path, unused_port: int) -> None:
-    """`jetio run` answers on its port and ends with SIGTERM."""
-    command = [sys.executable, "-W", "error", "-m", "jetio.cli", "run", "--port", str(unused_port)]
+@pytest.mark.parametrize(
+    ("flags", "env", "place"),
+    [
+        ("--port {port}", {}, "127.0.0.1:{port}"),
+        ("", {"JETIO_HOST": "127.0.0.2", "JETIO_PORT": "{port}"}, "127.0.0.2:{port}"),
+        (
+            "--port {port} --host 127.0.0.3",
+            {"JETIO_HOST": "127.0.0.2", "JETIO_PORT": "1"},
+            "127.0.0.3:{port}",
+        ),
+    ],
+)
+def test_run_serves_until_it_is_told_to_stop(
+    folder: Path, unused_port: int, flags: str, env: dict[str, str], place: str
+) -> None:
+    """`jetio run` listens where flags say, else the environment; tells where the docs are; ends with SIGTERM."""
+    given = flags.format(port=unused_port).split()
+    command = [sys.executable, "-W", "error", "-m", "jetio.cli", "run", *given]
+    around = {name: value.format(port=unused_port) for name, value in env.items()}
+    address = f"http://{place.format(port=unused_port)}"
     with subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=folder,
+        env={**os.environ, **around},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         assert process.stdout is not None
-        assert f"http://127.0.0.1:{unused_port}" in process.stdout.readline()
-        answer = _first_answer(f"http://127.0.0.1:{unused_port}/boards")
+        told = process.stdout.readline()
+        assert told == f"Notes (development) on {address}, docs at {address}/docs\n"
+        answer = _first_answer(f"{address}/boards")
         assert answer.json() == []
+        assert "server" not in answer.headers
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
     # uvicorn hands the signal on once everything is closed.
     assert process.returncode in (0, -signal.SIGTERM)
+
+
+def test_run_without_flags_listens_at_the_usual_place() -> None:
+    """127.0.0.1:8000, as `app.run()` does."""
+    options = Jetio(settings=Settings()).server_options()
+    assert (options["host"], options["port"]) == ("127.0.0.1", 8000)
 
 
 def _first_answer(address: str) -> httpx2.Response:
