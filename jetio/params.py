@@ -5,11 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, Unpack
 
 from pydantic import Field
 from pydantic.fields import FieldInfo
-from typing_extensions import Unpack
 
 from .errors import ConfigError
 
