@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from functools import reduce
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from sqlalchemy import ColumnElement, SQLColumnExpression, and_, or_, true
+from sqlalchemy import (
+    Boolean,
+    BooleanClauseList,
+    ColumnElement,
+    SQLColumnExpression,
+    UnaryExpression,
+    and_,
+    case,
+    false,
+    literal_column,
+    or_,
+    true,
+)
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import Grouping
+from sqlalchemy.types import NullType
 
 from .callables import called, hints_of
 from .errors import ConfigError, Problem, forbidden, unauthenticated
@@ -130,16 +146,68 @@ class AllowWhere(Decision):
     __slots__ = ("check", "clause")
 
     def __init__(self, clause: Clause, check: Clause | None = None) -> None:
-        self.clause = _column_element(clause)
-        self.check = self.clause if check is None else _column_element(check)
+        self.clause = _condition(clause)
+        self.check = self.clause if check is None else _condition(check)
 
     def __repr__(self) -> str:
         return f"AllowWhere({self.clause})"
 
+    def ways(self) -> list[AllowWhere]:
+        """The rules that this one was combined from, where it matters which of them let a row through."""
+        return [self]
 
-def _column_element(clause: Clause) -> ColumnElement[bool]:
-    """SQLAlchemy's own reading of what may stand in a WHERE: a mapped attribute or a bool may, too."""
-    return clause if isinstance(clause, ColumnElement) else and_(true(), clause)
+    def check_after(self, passed: Iterator[bool]) -> ColumnElement[bool]:
+        """What a row must satisfy as written that passed these of the `ways` before."""
+        return self.check if next(passed) else false()
+
+
+class _Combined(AllowWhere):
+    """Two rules of rows. With `|` a change must pass the check of the one that its row has passed."""
+
+    __slots__ = ("join", "parts", "plain")
+
+    def __init__(self, join: Callable[..., ColumnElement[bool]], *parts: AllowWhere) -> None:
+        self.join, self.parts = join, parts
+        self.clause = join(*(part.clause for part in parts))
+        same = all(part.check is part.clause for part in parts)
+        self.check = self.clause if same else join(*(part.check for part in parts))
+        self.plain: bool = join is and_ and all(part.plain for part in parts if isinstance(part, _Combined))
+
+    def ways(self) -> list[AllowWhere]:
+        if self.plain:  # all of it has let the row through
+            return super().ways()
+        return [way for part in self.parts for way in part.ways()]
+
+    def check_after(self, passed: Iterator[bool]) -> ColumnElement[bool]:
+        if self.plain:
+            return super().check_after(passed)
+        return self.join(*[part.check_after(passed) for part in self.parts])
+
+
+def _condition(clause: Clause) -> ColumnElement[bool]:
+    """SQLAlchemy's own reading of what may stand in a WHERE: a mapped attribute or a bool may, too.
+
+    Raises TypeError for a number or a text: each database takes another part of them for true.
+    """
+    found = clause if isinstance(clause, ColumnElement) else and_(true(), clause)
+    for part in _parts(found):
+        kind = getattr(part, "type", None)
+        if not isinstance(getattr(kind, "impl_instance", kind), Boolean | NullType | None):
+            raise TypeError(f"the rule's {part} is no condition but {kind!r}; write a comparison: {part} > 0")
+    return found
+
+
+def _parts(clause: Any) -> Iterator[Any]:
+    """What stands between AND, OR and NOT."""
+    if isinstance(clause, BooleanClauseList):
+        for part in clause.clauses:
+            yield from _parts(part)
+    elif isinstance(clause, Grouping) or (
+        isinstance(clause, UnaryExpression) and clause.operator is operators.inv
+    ):
+        yield from _parts(clause.element)
+    else:
+        yield clause
 
 
 ALLOW = Allow()
@@ -152,26 +220,34 @@ def both(first: Decision, second: Decision) -> Decision:
     if isinstance(second, Deny) or isinstance(first, Allow):
         return second
     assert isinstance(first, AllowWhere) and isinstance(second, AllowWhere)  # noqa: S101, PT018 - nothing else is left
-    return AllowWhere(and_(first.clause, second.clause), and_(first.check, second.check))
+    return _Combined(and_, first, second)
 
 
 def either(first: Decision, second: Decision) -> Decision:
-    """OR of whole decisions: the permission of one never meets the rows of the other."""
+    """OR of whole decisions: neither the permission nor the check of one meets the rows of the other."""
     if isinstance(first, Allow) or isinstance(second, Deny):
         return first
     if isinstance(second, Allow) or isinstance(first, Deny):
         return second
     assert isinstance(first, AllowWhere) and isinstance(second, AllowWhere)  # noqa: S101, PT018 - nothing else is left
-    return AllowWhere(or_(first.clause, second.clause), or_(first.check, second.check))
+    return _Combined(or_, first, second)
 
 
 def negated(decision: Decision) -> Decision:
-    """NOT: with `IS NOT TRUE`, so that a NULL in the clause cannot make the negation lie. A 401 stays one."""
+    """NOT: what is unknown is not true, so that a NULL in the clause cannot make it lie. A 401 stays one."""
     if isinstance(decision, Deny):
         return decision if decision.problem is not None and decision.problem.status == 401 else ALLOW
+    if isinstance(decision, _Combined):
+        return reduce(either if decision.join is and_ else both, map(negated, decision.parts))
     if isinstance(decision, AllowWhere):
-        return AllowWhere(decision.clause.is_not(true()), decision.check.is_not(true()))
+        same = decision.check is decision.clause
+        return AllowWhere(_untrue(decision.clause), None if same else _untrue(decision.check))
     return Deny()
+
+
+def _untrue(clause: ColumnElement[bool]) -> ColumnElement[bool]:
+    """False or unknown; SQLite's `IS NOT TRUE` would also hold for a condition that is the number 2."""
+    return case((clause, literal_column("1")), else_=literal_column("0")) == literal_column("0")
 
 
 class PolicyContext(Protocol):

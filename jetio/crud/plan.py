@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,16 @@ class WriteRule:
     def check(self) -> Any:
         """What a row as written must satisfy; None: nothing."""
         return self.write.check if isinstance(self.write, AllowWhere) else None
+
+    @property
+    def ways(self) -> list[AllowWhere]:
+        """The rules that may let a row be written, where more than one may and each has a check of its own."""
+        found = self.write.ways() if isinstance(self.write, AllowWhere) else []
+        return found if len(found) > 1 else []
+
+    def check_after(self, passed: Iterable[bool]) -> Any:
+        """What the row must satisfy once it is changed, having passed these of the `ways` before."""
+        return self.write.check_after(iter(passed)) if isinstance(self.write, AllowWhere) else None
 
 
 class DefaultContext:

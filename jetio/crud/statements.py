@@ -247,6 +247,15 @@ def judge_row(
     return answers.select_from(resource.table).where(key_clause(resource))
 
 
+def open_ways(
+    resource: Resource, clauses: Sequence[ColumnElement[bool] | None], *, lock: bool
+) -> Select[Any]:
+    """Which of the clauses the row with the key satisfies, a number for each; it stays so while locked."""
+    told: Select[Any] = Select(*(case((clause, 1), else_=0) for clause in clauses if clause is not None))
+    statement = told.select_from(resource.table).where(key_clause(resource))
+    return statement.with_for_update() if lock else statement
+
+
 def check_row(resource: Resource, check: ColumnElement[bool]) -> Select[Any]:
     """One row where the written row satisfies the check."""
     clauses = [key_clause(resource), *_about(resource.table, check)]

@@ -73,6 +73,7 @@ class Writer:
         self._refuse_unbindable(work, values)
         look = self._must_look(rule, values)
         alone = self.sure and not (look or several)
+        check = await self._check_after(work, key, rule) if look else None
         for _ in range(RACES):
             changed, document = await self._change(work, key, values, rule, alone=alone)
             if changed:
@@ -80,7 +81,7 @@ class Writer:
             await self.judge(work, key, rule)
         else:
             raise contended()
-        if look and not await self._satisfies(work, rule.check, key):
+        if look and not await self._satisfies(work, check, key):
             raise _outside()
         return document or await self.show(work, scopes, key)
 
@@ -175,6 +176,20 @@ class Writer:
             return False
         written = [item for name, item in self.resource.fields.items() if name in values or item.on_update]
         return sql.needs_second_look(rule.check, clause_of(rule.write), written)
+
+    async def _check_after(self, work: UnitOfWork, key: Sequence[Any], rule: WriteRule) -> Any:
+        """What the row must satisfy once it is changed: the check of a rule that lets the row through as it is."""
+        if not rule.ways:
+            return rule.check
+        lock = work.database.dialect.row_lock
+        query, given = self._shaped(
+            work,
+            "ways",
+            [way.clause for way in rule.ways],
+            lambda *own: sql.open_ways(self.resource, own, lock=lock),
+        )
+        rows = query.decode(await work.run(query, given | sql.key_values(self.resource, key)))
+        return rule.check_after(map(bool, rows[0])) if rows else rule.check
 
     async def _insert(
         self, work: UnitOfWork, values: dict[str, Any], *, alone: bool
