@@ -80,7 +80,7 @@ def limited(
     if isinstance(kind, JSON | JsonDocument):
         bare = in_document(bare)
     given = [*beside, *_info_limits(info)]
-    if column.primary_key and own is str:
+    if column.primary_key and (own is str or bare in (str, bytes)):
         given.append(Addressable())
     # Of two bounds pydantic takes the last: the author's must come after the column's, unless it is wider.
     limits = [*spelled(bare, kind), *_type_limits(kind, bare), *given, *_text_limits(kind, bare, given)]

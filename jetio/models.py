@@ -25,7 +25,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, declared_attr,
 from sqlalchemy.orm.decl_api import TypeResolve
 from sqlalchemy.types import TypeEngine
 
-from .columns import column_type, exact_type
+from .columns import Duration, column_type, exact_type
 
 __all__ = ["Base", "JetioModel", "TimestampMixin", "table_name"]
 
@@ -71,6 +71,8 @@ class Base(DeclarativeBase):
         keyed = _indexed_names(parts)
         for column in columns:
             column.type = exact_type(column.type, in_key=_is_indexed(column) or column.name in keyed)
+            if isinstance(column.type, Duration):
+                column.autoincrement = False  # a number to the database alone
         counted = _counted_key(columns, parts)
         if counted is not None:
             # SQLite counts up nothing but an INTEGER, which holds 64 bits there.

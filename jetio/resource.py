@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Column, ColumnElement, Numeric, Table
+from sqlalchemy import Column, ColumnElement, Enum, Numeric, Table
 from sqlalchemy import inspect as mapped
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import Mapper, RelationshipDirection, Session
@@ -21,6 +21,7 @@ from .kinds import below, criterion_of, kind_mistakes, table_of
 from .limits import INFO_LIMITS, annotations_of, is_secret, limited
 from .policy import Policy, PolicyLike
 from .relations import ForeignKey, Relation, checks_of, foreign_keys_of, relation_of, uniques_of
+from .wire import is_addressable
 
 __all__ = ["Field", "Resource", "add_rules", "model_of", "resource_of"]
 
@@ -232,7 +233,10 @@ def _read(model: type[Any]) -> Resource:
 def _mistakes_of(model: type[Any], item: Field) -> list[str]:
     place = f"{model.__name__}.{item.name}"
     found = list(info_mistakes(place, item.column.info, INFO_LIMITS))
-    why = inexact_type(item.column.type)
+    kind = item.column.type
+    if item.primary_key and isinstance(kind, Enum) and not all(map(is_addressable, kind.enums)):
+        found.append(f"{place} is a key, of which '', '.' and '..' cannot stand in an address; rename them")
+    why = inexact_type(kind)
     return found if why is None else [*found, f"{place} is {why}"]
 
 

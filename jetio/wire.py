@@ -30,7 +30,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from .numerals import Amount, Choice, Whole
 
-__all__ = ["NO_NUL", "Addressable", "in_document", "spelled"]
+__all__ = ["NO_NUL", "Addressable", "in_document", "is_addressable", "spelled"]
 
 NO_NUL: Mapping[str, Any] = {"not": {"type": "string", "pattern": r"\x00"}}
 """Text that every database stores. As a pattern of its own it would be what tools make examples from."""
@@ -248,7 +248,10 @@ def _present(value: Any) -> Any:
 
 
 class Addressable:
-    """Text of a key: clients take `.` and `..` out of an address, and nothing stands for nothing there."""
+    """Text or bytes of a key: clients take `.` and `..` out of an address, and nothing stands for nothing there.
+
+    One character that Unicode leaves to programs stands for the slash of a value while a path is matched.
+    """
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core.no_info_after_validator_function(_addressable, handler(source))
@@ -265,11 +268,16 @@ class Addressable:
         return {**told, "pattern": _ADDRESSABLE, "examples": ["key"[: told.get("maxLength")]]}
 
 
-_ADDRESSABLE = r"^(\.{0,2}[^.\x00]|\.{3})[^\x00]*$"
+_ADDRESSABLE = r"^(\.{0,2}[^.\x00\ufdd0]|\.{3})[^\x00\ufdd0]*$"
 
 
-def _addressable(value: str) -> str:
-    if value in ("", ".", ".."):
+def is_addressable(value: str | bytes) -> bool:
+    """Whether a value can stand in an address as one segment."""
+    return value not in ("", ".", "..", b"") and not (isinstance(value, str) and "\ufdd0" in value)
+
+
+def _addressable(value: str | bytes) -> str | bytes:
+    if not is_addressable(value):
         raise PydanticCustomError("not_addressable", "This cannot stand in an address")
     return value
 
