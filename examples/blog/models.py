@@ -15,8 +15,8 @@ from jetio_auth import JetioAuthMixin
 class User(JetioModel, JetioAuthMixin):
     """Who writes. The mixin brings the password's hash and the admin flag, which clients never see or set."""
 
-    username: Mapped[Annotated[str, Field(pattern="^[A-Za-z0-9_-]{2,50}$")]] = mapped_column(
-        String(50), unique=True
+    username: Mapped[Annotated[str, Field(pattern="^[A-Za-z0-9_-]{2,50}$", examples=["alice"])]] = (
+        mapped_column(String(50), unique=True)
     )
     email: Mapped[str] = mapped_column(unique=True)
     bio: Mapped[str] = mapped_column(default="")

@@ -88,6 +88,52 @@ def test_an_operation_can_be_linked_to_by_day_and_night(blog: str, chromium: Pag
     assert night < 200 < 600 < _brightness(chromium)
 
 
+OPEN_TO_ALL = """
+from sqlalchemy.orm import Mapped, mapped_column
+from jetio import CrudRouter, Jetio, JetioModel, add_swagger_ui, public
+from jetio_auth import AuthRouter, JetioAuthMixin
+
+class User(JetioModel, JetioAuthMixin):
+    username: Mapped[str] = mapped_column(unique=True)
+    email: Mapped[str] = mapped_column(unique=True)
+    class API:
+        admin_only = {"email": "read"}
+
+app = Jetio(title="People")
+auth = AuthRouter(User)
+auth.register_routes(app)
+CrudRouter(User, policy={"GET": public(), "*": auth.self_or_admin()}).register_routes(app)
+add_swagger_ui(app)
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_fits_and_asks_for_no_more_than_it_needs(tmp_path: Path, width: int, chromium: Page) -> None:
+    """Nothing stands beside the screen, the dialog asks for a name and a password, and locks close at login.
+
+    The lock of a route that gives more to whoever is logged in is open before, like all others.
+    """
+    with serve(tmp_path, source=OPEN_TO_ALL, env={"JETIO_ENV": "test"}) as server:
+        assert server.client.post("/register", json=ALICE).status_code == 201
+        chromium.set_viewport_size({"width": width, "height": 900})
+        chromium.goto(f"{server.base_url}/docs")
+        chromium.click("#operations-users-list_users .opblock-summary-control")
+        chromium.wait_for_selector("#operations-users-list_users .execute")
+        assert chromium.evaluate("document.documentElement.scrollWidth") == width
+        open_locks = chromium.locator(".opblock .authorization__btn[aria-label$=unlocked]").count()
+        assert open_locks == chromium.locator(".opblock .authorization__btn").count() > 5
+        chromium.click(".btn.authorize")
+        chromium.wait_for_selector("#oauth_username")
+        shown = [field for field in chromium.locator(".modal-ux input, .modal-ux select").all()]
+        names = [field.get_attribute("id") for field in shown if field.is_visible()]
+        assert names == ["oauth_username", "oauth_password"]
+        chromium.fill("#oauth_username", ALICE["username"])
+        chromium.fill("#oauth_password", ALICE["password"])
+        chromium.click(".auth-btn-wrapper .authorize")
+        chromium.wait_for_selector(".auth-btn-wrapper >> text=Logout")
+        assert chromium.locator('.opblock .authorization__btn[aria-label$=" locked"]').count() == open_locks
+
+
 def _authorize(page: Page, password: str) -> None:
     page.click(".btn.authorize")
     page.fill("#oauth_username", ALICE["username"])

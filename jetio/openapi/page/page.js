@@ -6,9 +6,21 @@ const paint = () => document.documentElement.classList.toggle("dark-mode", night
 night.addEventListener("change", paint);
 paint();
 
+// An operation that may be called without a login is locked only once there is one.
+const openUntilLogin = {
+  statePlugins: {
+    auth: {
+      wrapSelectors: {
+        isAuthorized: (original) => (state, needs) => original(needs?.filter((need) => need.size > 0)),
+      },
+    },
+  },
+};
+
 window.ui = SwaggerUIBundle({
   url: place.dataset.openapi,
   domNode: place,
+  plugins: [openUntilLogin],
   deepLinking: true,
   docExpansion: "list",
   defaultModelsExpandDepth: 0,
