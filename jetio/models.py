@@ -7,11 +7,13 @@ import hashlib
 import inspect
 import re
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_origin
 
 from sqlalchemy import (
     CheckConstraint,
     Column,
+    Connection,
     ForeignKeyConstraint,
     Index,
     Integer,
@@ -45,11 +47,13 @@ NAMING: dict[str, Any] = {
     "ck": "ck_%(table_name)s_%(check_name)s",
 }
 
-# Each of the two dialects ignores the other's options; binary order makes equal mean equal everywhere.
+# Equal means equal everywhere: by bytes, and a space at the end is one. The two servers name that differently.
+_COLLATIONS = {"mysql": "utf8mb4_0900_bin", "mariadb": "utf8mb4_nopad_bin"}
+# Each of the two dialects ignores the other's options.
 _TABLE_OPTIONS = {
     f"{dialect}_{option}": value
-    for dialect in ("mysql", "mariadb")
-    for option, value in (("charset", "utf8mb4"), ("collate", "utf8mb4_bin"), ("engine", "InnoDB"))
+    for dialect, collation in _COLLATIONS.items()
+    for option, value in (("charset", "utf8mb4"), ("collate", collation), ("engine", "InnoDB"))
 }
 
 
@@ -78,7 +82,27 @@ class Base(DeclarativeBase):
             # SQLite counts up nothing but an INTEGER, which holds 64 bits there.
             counted.type = counted.type.with_variant(Integer(), "sqlite")
             options.setdefault("sqlite_autoincrement", True)
+        if not event.contains(metadata, "before_create", _compare_alike):
+            event.listen(metadata, "before_create", _compare_alike)
         return Table(name, metadata, *parts, *_raised_checks(columns), **{**_TABLE_OPTIONS, **options})
+
+
+def _compare_alike(metadata: MetaData, connection: Connection, tables: Iterable[Table], **_: Any) -> None:
+    """Give the tables that name no collation the one of the server, which `mysql://` does not tell.
+
+    Link tables, too: a foreign key of text and what it refers to must have the same.
+    """
+    dialect: Any = connection.dialect
+    if dialect.name not in _COLLATIONS:
+        return
+    server = "mariadb" if dialect.is_mariadb else "mysql"
+    charset, collate, engine = (f"{dialect.name}_{option}" for option in ("charset", "collate", "engine"))
+    for table in tables:
+        own = table.kwargs
+        ours = own.get(collate, _COLLATIONS[server]) in _COLLATIONS.values()
+        if ours and own.setdefault(charset, "utf8mb4") == "utf8mb4":
+            own.setdefault(engine, "InnoDB")
+            own[collate] = _COLLATIONS[server]
 
 
 def _raised_checks(columns: list[Column[Any]]) -> list[CheckConstraint]:

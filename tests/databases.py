@@ -102,12 +102,12 @@ class PostgreSQL(DatabaseServer):
 
 
 class MariaDB(DatabaseServer):
-    """MariaDB or MySQL, with the collation that compares text as the other databases do: exactly."""
+    """MariaDB or MySQL."""
 
     _list_names = "SELECT schema_name FROM information_schema.schemata"
 
     def _create(self, name: str) -> str:
-        return f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+        return f"CREATE DATABASE {name} CHARACTER SET utf8mb4"
 
     async def _drop(self, connection: AsyncConnection, name: str) -> None:
         users = text("SELECT id FROM information_schema.processlist WHERE db = :name")

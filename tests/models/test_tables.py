@@ -234,7 +234,7 @@ def test_text_is_sized_where_it_must_be() -> None:
     assert "indexed VARCHAR(255) NOT NULL" in made
     assert "first VARCHAR(255) NOT NULL" in made
     assert "created_at DATETIME(6) NOT NULL" in made
-    assert "COLLATE utf8mb4_bin" in made
+    assert "COLLATE utf8mb4_nopad_bin" in made
     assert "label LONGTEXT" in sql(Plain, "mysql://host/name")
     assert "id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT" in sql(Big, "sqlite://")
     assert "id BIGSERIAL NOT NULL" in sql(Big, "postgresql://host/name")
