@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 from starlette.concurrency import run_in_threadpool
 
-__all__ = ["called", "hints_of", "target_of", "unknown_name"]
+__all__ = ["called", "hints_of", "runner", "target_of", "unknown_name"]
 
 
 def target_of(function: Any) -> Any:
@@ -21,10 +21,19 @@ def target_of(function: Any) -> Any:
 
 async def called(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """What a function returns: an async one runs on the loop, a plain one in a thread."""
+    return await runner(function)(*arguments, **named)
+
+
+def runner(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """`called` of one function that is known before: what kind it is, is found out once."""
     if inspect.iscoroutinefunction(target_of(function)):
-        return await function(*arguments, **named)
-    result = await run_in_threadpool(function, *arguments, **named)
-    return await result if isinstance(result, Awaitable) else result
+        return function
+
+    async def run(*arguments: Any, **named: Any) -> Any:
+        result = await run_in_threadpool(function, *arguments, **named)
+        return await result if isinstance(result, Awaitable) else result
+
+    return run
 
 
 def hints_of(function: Any, known: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.types import NullType
 
-from .callables import called, hints_of
+from .callables import hints_of, runner
 from .errors import ConfigError, Problem, forbidden, unauthenticated
 from .params import Marker, Needed
 from .principal import Authenticator, Principal
@@ -362,11 +362,10 @@ class _Function(Policy):
     admits_anonymous = True  # it may: nobody knows before it is asked
 
     def __init__(self, function: RuleFunction) -> None:
-        self.function = function
+        self.function, self._ask = function, runner(function)
 
     async def __call__(self, access: Access) -> Decision:
-        answer: Any = self.function(access)
-        decision = await answer if isinstance(answer, Awaitable) else answer
+        decision: Any = await self._ask(access)
         if isinstance(decision, Decision):
             return decision
         kind = type(decision).__name__
@@ -383,6 +382,7 @@ class _OldStyle(Policy):
 
     def __init__(self, function: Callable[..., Any], names: tuple[str, ...], *, alone: bool = True) -> None:
         self.function, self.names, self.alone = function, names, alone
+        self._ask = runner(function)
 
     def bind(self, context: PolicyContext) -> Policy:
         return _OldStyle(self.function, self.names, alone=context.authenticator is None)
@@ -398,7 +398,7 @@ class _OldStyle(Policy):
                 raise
         if "db" in self.names or "session" in self.names:
             given |= {"db": access.session, "session": access.session}
-        user = await called(self.function, **{name: given[name] for name in self.names})
+        user = await self._ask(**{name: given[name] for name in self.names})
         if not user:
             return Deny(problem=unauthenticated())
         access.principal = access.principal or _principal_of(user)
@@ -473,7 +473,7 @@ def as_policy(given: PolicyLike) -> Policy:
 
 
 def policy(function: RuleFunction) -> Policy:
-    """Make a rule of a function: `async def rule(access) -> Decision`."""
+    """Make a rule of a function: `async def rule(access) -> Decision`; a plain `def` runs in a thread."""
     return _Function(function)
 
 
@@ -524,7 +524,11 @@ def authenticated() -> Policy:
 
 
 def rows(clause: Callable[[Access], Clause]) -> Policy:
-    """The rows for which the clause is true: `rows(lambda access: Post.published)`."""
+    """The rows for which the clause is true: `rows(lambda access: Post.published)`.
+
+    The function only writes the clause down, so it is called in the event loop; one that waits for anything
+    is a `policy`.
+    """
     return _Rows(clause)
 
 

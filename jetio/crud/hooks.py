@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from ..callables import runner
 from ..errors import ConfigError
 from ..policy import Access
 from ..principal import Principal
@@ -69,6 +70,7 @@ class Hooks:
 
     def __init__(self, given: Mapping[str, Hook | list[Hook]] | None = None) -> None:
         self._hooks: dict[str, list[Hook]] = {}
+        self._runners: dict[str, list[Callable[[Change], Awaitable[Any]]]] = {}
         for moment, hooks in (given or {}).items():
             for hook in hooks if isinstance(hooks, list) else [hooks]:
                 self.add(moment, hook)
@@ -82,6 +84,7 @@ class Hooks:
             raise ConfigError(f"the hook for {moment!r} is no function: {hook!r}")
         _check_parameters(hook, moment)
         self._hooks.setdefault(moment, []).append(hook)
+        self._runners.setdefault(moment, []).append(runner(hook))
 
     def has(self, *moments: str) -> bool:
         """Whether any hook waits for one of them."""
@@ -97,11 +100,9 @@ class Hooks:
         return joined
 
     async def run(self, moment: str, change: Change) -> None:
-        """Call the hooks of the moment; what one raises stops the write."""
-        for hook in self._hooks.get(moment, ()):
-            waiting = hook(change)
-            if inspect.isawaitable(waiting):
-                await waiting
+        """Call the hooks of the moment, plain ones in a thread; what one raises stops the write."""
+        for run in self._runners.get(moment, ()):
+            await run(change)
 
 
 def _check_parameters(hook: Hook, moment: str) -> None:
