@@ -110,6 +110,12 @@ class Resource:
         return bool(self.mapper.validators) or any(map(list, (*sets, *flushes, *writes)))
 
     @property
+    def deaf_filters(self) -> list[str]:
+        """Listeners that would change what a session selects, by name: statements of no session never meet them."""
+        heard: Any = Session().dispatch.do_orm_execute
+        return [getattr(listener, "__qualname__", repr(listener)) for listener in heard]
+
+    @property
     def deletes_others(self) -> bool:
         """Whether other rows go with the model's own: by cascades, or as links of a many-to-many."""
         return any(

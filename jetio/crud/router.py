@@ -107,6 +107,7 @@ class CrudRouter:
         if self._built is None or self._built[0] is not app:
             self.build_rules(app)
             self._check_creatable(self.resource)
+            self._check_filters(self.resource)
             self._warn_of_digits(app.database.dialect.significant_digits)
             self._built = app, self._assemble(self.resource)
         return self._built[1]
@@ -171,12 +172,23 @@ class CrudRouter:
             else self.owner_option
         )
         self.owner = owner if secured else None
+        if self.owner_option is not None and not secured:
+            raise ConfigError(
+                f"CrudRouter({resource.title}, owner={self.owner_option!r}) is open to everybody, so nobody would "
+                "own what is created; write secure=True, or a policy"
+            )
         if self.authenticator is None and any(
             rule.needs_caller for rule in rules.values() if rule is not None
         ):
             raise ConfigError(
                 f"CrudRouter({resource.title}) is secured, but nothing finds out who is calling; "
                 "write auth = AuthRouter(user_model=User); auth.register_routes(app)"
+            )
+
+        if self.authenticator is None and self.owner is not None:
+            raise ConfigError(
+                f"CrudRouter({resource.title}) fills {self.owner!r} from the caller, but nothing finds out who is "
+                "calling; write auth = AuthRouter(user_model=User); auth.register_routes(app)"
             )
 
     def _authenticator(self, app: Application, rules: Iterable[Policy | None]) -> Any:
@@ -197,6 +209,15 @@ class CrudRouter:
                 f"nobody could create a {resource.title}: {missing[0]!r} is NOT NULL, has no default and may "
                 "not be set by clients; give it a default, list it in API.write_only, or write "
                 'exclude_methods=["POST"]'
+            )
+
+    def _check_filters(self, resource: Resource) -> None:
+        """A filter that only sessions apply would be a rule that some ways to a row do not know."""
+        for name in resource.deaf_filters:
+            raise ConfigError(
+                f"{name} listens for do_orm_execute on every Session, and the statements of "
+                f"CrudRouter({resource.title}) are not a session's; write what it filters as a rule of the "
+                'model, `class API: policy = {"*": rows(...)}`, and listen to a Session class of your own'
             )
 
 

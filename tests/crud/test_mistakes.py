@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, and_
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy import ForeignKey, and_, event
+from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
 from jetio import ConfigError, CrudRouter, Database, Jetio, JetioModel, public, rows
 from tests.crud.library import SETTINGS, Author, Book, library
@@ -138,3 +138,36 @@ def test_one_router_in_two_applications(sqlite_url: str) -> None:
         router.register_routes(app)
         app.build()
         app.build()
+
+
+def soft_delete(state: Any) -> None: ...
+
+
+def test_a_filter_of_sessions_is_a_mistake(sqlite_url: str) -> None:
+    """A listener that filters every session's statements stops the build: the routes would not obey it.
+
+    One on a session class of the application's own does not.
+    """
+
+    class OwnSession(Session):
+        pass
+
+    event.listen(OwnSession, "do_orm_execute", soft_delete)
+    library(sqlite_url, CrudRouter(Author)).build()
+    event.listen(Session, "do_orm_execute", soft_delete)
+    try:
+        told = build(sqlite_url, CrudRouter(Author))
+    finally:
+        event.remove(Session, "do_orm_execute", soft_delete)
+    assert "soft_delete listens for do_orm_execute on every Session" in told
+    assert "the statements of CrudRouter(Author) are not a session's" in told
+    assert 'class API: policy = {"*": rows(...)}' in told
+    library(sqlite_url, CrudRouter(Author)).build()
+
+
+def test_an_owner_that_nobody_could_be_is_a_mistake(sqlite_url: str) -> None:
+    """`owner=` needs a rule, and somebody who finds out who is calling."""
+    told = build(sqlite_url, CrudRouter(Tenant, owner="house_id"))
+    assert "CrudRouter(Tenant, owner='house_id') is open to everybody" in told
+    told = build(sqlite_url, CrudRouter(Tenant, owner="house_id", policy={"*": public()}))
+    assert "CrudRouter(Tenant) fills 'house_id' from the caller, but nothing finds out who is calling" in told
