@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from inspect import signature
+from typing import Any, Never
 
+from ..declared import near
 from ..errors import ConfigError
 from ..policy import Policy, PolicyLike, as_policy
 from ..resource import Resource, resource_of
@@ -58,7 +60,13 @@ class CrudRouter:
         hooks: Mapping[str, Hook | list[Hook]] | None = None,
         tags: Sequence[str] | None = None,
         prefix: str = "",
+        **unknown: Never,
     ) -> None:
+        for option in unknown:
+            known = [name for name in signature(CrudRouter).parameters if name not in ("model", "unknown")]
+            raise ConfigError(
+                f"CrudRouter has no option {option!r}; write some of: {', '.join(known)}{near(option, known)}"
+            )
         self.model = model
         self.load_relationships = tuple(load_relationships or ())
         self.actions = _chosen(actions, exclude_methods)

@@ -57,6 +57,10 @@ class Tenant(Model):
             {"hooks": {"on_commit": [print, lambda change, row: None]}},
             "the hook <lambda> for 'on_commit' takes (change, row); write",
         ),
+        ({"page_sise": 3}, "CrudRouter has no option 'page_sise'; write some of: load_relationships"),
+        ({"page_sise": 3}, "; did you mean 'page_size'?"),
+        ({"filterable": ["name"]}, "CrudRouter has no option 'filterable'"),
+        ({"fields": ["name"]}, "CrudRouter has no option 'fields'"),
         ({"hooks": {"before_create": ["print"]}}, "the hook for 'before_create' is no function: 'print'"),
     ],
 )
