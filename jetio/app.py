@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, Table
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -233,6 +233,10 @@ class Jetio(Starlette):
     def read_rules(self, model: type[Any], *, own: bool = True) -> Sequence[Policy]:
         """The read rules of the model's rows; without `own` those of classes that share its table alone."""
         return self._read_rules.of(model) if own else self._read_rules.beside(model)
+
+    def routed_model(self, table: Table) -> type[Any] | None:
+        """The model of all rows of a table that a router is for."""
+        return self._read_rules.model_of(table)
 
     def check(self) -> None:
         """The start-up checks without serving; raises one ConfigError that tells all failures."""

@@ -33,6 +33,8 @@ from starlette.types import Message, Receive, Scope, Send
 from .errors import ConfigError, Problem, not_found
 
 if TYPE_CHECKING:
+    from sqlalchemy import Table
+
     from .config import Settings
     from .database import Database
     from .policy import Policy
@@ -74,6 +76,10 @@ class Application(Protocol):
 
     def read_rules(self, model: type[Any], *, own: bool = True) -> Sequence[Policy]:
         """The read rules of the model's rows; without `own` those of classes that share its table alone."""
+        ...
+
+    def routed_model(self, table: Table) -> type[Any] | None:
+        """The model of all rows of a table that a router is for."""
         ...
 
 

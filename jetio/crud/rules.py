@@ -8,7 +8,7 @@ from functools import reduce
 from operator import and_
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Table
 
 from ..errors import ConfigError, Mistakes
 from ..policy import (
@@ -216,6 +216,12 @@ class ReadRules:
         known = self.routers.setdefault(router.model, [])
         if router not in known:
             known.append(router)
+
+    def model_of(self, table: Table) -> type[Any] | None:
+        """The model of all rows of a table that a router is for, where no mapper tells: of another registry."""
+        known = [kind for model in self.routers for kind in model.__mro__]
+        kinds = [kind for kind in known if getattr(kind, "__table__", None) is table]
+        return next((kind for kind in kinds if not set(kinds) & set(kind.__mro__[1:])), None)
 
     def of(self, model: type[Any]) -> list[Policy]:
         """All that rows of the model obey where another model leads to them."""

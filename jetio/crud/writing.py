@@ -74,7 +74,7 @@ class Write(Action):
         accounts = getattr(finder.user_model, "__table__", None) if finder is not None else None
         found = {}
         for key in self.resource.foreign_keys:
-            target = model_of(self.resource, key)
+            target = model_of(self.resource, key) or app.routed_model(key.table)
             rules = [] if target is None else [rule for rule in app.read_rules(target) if rule is not PUBLIC]
             if (
                 target is not None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from sqlalchemy import ForeignKey, select
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from starlette.testclient import TestClient
@@ -138,3 +139,67 @@ def test_the_model_s_own_rule_is_opened_by_no_router(database_url: str) -> None:
             found = {row["locked"] and row["locked"]["id"] for row in client.get("/visits").json()}
             assert found == {None, 2}
             assert client.post("/visits", json={"locked_id": 1}).status_code == 422
+
+
+class Elsewhere(JetioModel):
+    """Models of another registry, whose tables stand beside the others."""
+
+    __abstract__ = True
+    registry = _sa_registry = own_registry()
+    metadata = Model.metadata
+
+
+class Thing(Elsewhere):
+    kind: Mapped[str]
+    hidden: Mapped[bool] = mapped_column(default=False)
+
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "thing"}  # noqa: RUF012
+
+
+class Tool(Thing):
+    __mapper_args__ = {"polymorphic_identity": "tool"}  # noqa: RUF012
+
+
+class Apart(JetioModel):
+    """A third registry: nothing in it knows a class of the table that is referred to."""
+
+    __abstract__ = True
+    registry = _sa_registry = own_registry()
+    metadata = Model.metadata
+
+
+class Loan(Apart):
+    thing_id: Mapped[int] = mapped_column(ForeignKey(Thing.__table__.c.id))  # type: ignore[attr-defined]
+
+
+class Lent(Model):
+    """The same table as things, known by another class that is no relative of theirs."""
+
+    __table__ = Thing.__table__
+
+
+@pytest.mark.parametrize("guard", [Thing, Tool, Lent])
+def test_a_table_s_rows_are_guarded_whatever_class_leads_to_them(database_url: str, guard: type[Any]) -> None:
+    """References find the router of a table by the table; classes that map the same table share their rules."""
+    app = Jetio(database=database_url, metadata=Model.metadata, settings=SETTINGS)
+    app.use_authenticator(ByHeader())
+    visible = rows(lambda access: access.model.hidden.is_(False))
+    CrudRouter(guard, policy={"*": visible}).register_routes(app)
+    CrudRouter(Loan).register_routes(app)
+    if guard is not Lent:
+        CrudRouter(Lent).register_routes(app, prefix="/lent")
+
+    @app.on_event("startup")
+    async def fill() -> None:
+        async with app.database.sessions() as session:
+            for row in (Tool(), Tool(hidden=True), Thing(hidden=True)):
+                session.add(row)
+                await session.flush()
+            await session.commit()
+
+    with serving(app) as client:
+        found = [client.post("/loans", json={"thing_id": key}).status_code for key in (1, 2, 3)]
+        assert found == [201, 422, 201 if guard is Tool else 422]
+        if guard is not Lent:
+            shown = [row["id"] for row in client.get("/lent/things").json()]
+            assert shown == ([1, 3] if guard is Tool else [1])
