@@ -51,6 +51,6 @@ def dialect_for(address: str | URL) -> Dialect:
     kind = _DIALECTS.get(name)
     if kind is None:
         raise ConfigError(f"no support for the database {name!r}; write one of: {', '.join(_DIALECTS)}")
-    if driver not in ("", kind.driver_name):
-        raise ConfigError(f"no support for the driver {driver!r}; write {name}+{kind.driver_name}")
-    return kind(url.set(drivername=f"{name}+{kind.driver_name}"))
+    if driver and driver not in kind.drivers:
+        raise ConfigError(f"{name}+{driver} is not asynchronous; write {name}+{kind.drivers[0]}")
+    return kind(url.set(drivername=f"{name}+{driver or kind.drivers[0]}"))

@@ -51,8 +51,8 @@ class Dialect(ABC):
     """What one kind of database does its own way; this class holds what they share."""
 
     name: ClassVar[str]
-    driver_name: ClassVar[str]
-    """The driver that Jetio is tested with; a bare URL gets it."""
+    drivers: ClassVar[tuple[str, ...]]
+    """The drivers of SQLAlchemy that are asynchronous; the first is the one a bare URL gets."""
     significant_digits: ClassVar[int | None] = None
     """How many digits of a Numeric this database keeps; None: all that the type declares."""
     row_lock: ClassVar[bool] = True

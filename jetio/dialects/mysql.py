@@ -37,7 +37,7 @@ class MySQL(Dialect):
     """MariaDB 10.6 and later, MySQL 8; statements go through SQLAlchemy's executor."""
 
     name: ClassVar[str] = "mysql"
-    driver_name: ClassVar[str] = "asyncmy"
+    drivers: ClassVar[tuple[str, ...]] = ("asyncmy", "aiomysql")
     update_returning = False
 
     def __init__(self, url: URL) -> None:
@@ -47,12 +47,16 @@ class MySQL(Dialect):
 
     def engine_options(self) -> dict[str, Any]:
         options = super().engine_options()
-        connect = {"charset": "utf8mb4", "init_command": _SESSION}
+        connect: dict[str, Any] = {"charset": "utf8mb4", "init_command": _SESSION}
+        if not self.url.drivername.endswith("asyncmy"):
+            connect["connect_timeout"] = int(WAIT_SECONDS)
+            return {**options, "pool_pre_ping": True, "connect_args": connect}
         waits = {"read_timeout": int(STATEMENT_SECONDS), "async_creator_fn": _connect}
         return {**options, "connect_args": {**connect, **waits}}
 
     def install(self, engine: AsyncEngine) -> None:
-        keep_sound(engine, lambda connection: bool(connection._stream_broken))
+        if self.url.drivername.endswith("asyncmy"):
+            keep_sound(engine, lambda connection: bool(connection._stream_broken))
 
     def driver_fault(self, error: BaseException) -> DatabaseFault | None:
         code = error.args[0] if error.args else None

@@ -39,18 +39,25 @@ class PostgreSQL(Dialect):
     """PostgreSQL 12 and later."""
 
     name: ClassVar[str] = "postgresql"
-    driver_name: ClassVar[str] = "asyncpg"
+    drivers: ClassVar[tuple[str, ...]] = ("asyncpg", "psycopg")
+
+    @property
+    def _has_asyncpg(self) -> bool:
+        return self.url.drivername.endswith("asyncpg")
 
     def engine_options(self) -> dict[str, Any]:
         options = super().engine_options()
+        if not self._has_asyncpg:
+            return {**options, "pool_pre_ping": True, "connect_args": {"connect_timeout": int(WAIT_SECONDS)}}
         waits = {"timeout": WAIT_SECONDS, "command_timeout": STATEMENT_SECONDS}
         return {**options, "connect_args": {**waits, "async_creator_fn": _connect}}
 
     def install(self, engine: AsyncEngine) -> None:
-        keep_sound(engine, lambda connection: bool(connection.is_closed()))
+        if self._has_asyncpg:
+            keep_sound(engine, lambda connection: bool(connection.is_closed()))
 
-    def driver(self, engine: AsyncEngine) -> Driver:
-        return AsyncpgDriver(engine)
+    def driver(self, engine: AsyncEngine) -> Driver | None:
+        return AsyncpgDriver(engine) if self._has_asyncpg else None
 
     def result_processor(self, kind: TypeEngine[Any], sql_dialect: SQLDialect) -> Processor:
         # What the driver would tell of the column; a Float is no Numeric since SQLAlchemy 2.1.
@@ -61,7 +68,8 @@ class PostgreSQL(Dialect):
 
     def driver_fault(self, error: BaseException) -> DatabaseFault | None:
         # SQLAlchemy's wrapper of asyncpg's error has the state, but not the names.
-        cause = error if hasattr(error, "constraint_name") else (error.__cause__ or error)
+        named_here = hasattr(error, "constraint_name") or hasattr(error, "diag")
+        cause = error if named_here else (error.__cause__ or error)
         state = getattr(cause, "sqlstate", None) or ""
         named = {kind.__name__ for kind in type(cause).__mro__}
         if state in _VIOLATIONS:
@@ -77,13 +85,12 @@ class PostgreSQL(Dialect):
 
 
 def _violation(kind: Any, error: Any) -> Violation:
-    key = re.match(r"Key \((.+?)\)=", error.detail or "")
-    columns = (error.column_name,) if error.column_name else ()
-    return Violation(kind, error.constraint_name, _names(key[1]) if key else columns)
-
-
-def _names(columns: str) -> tuple[str, ...]:
-    return tuple(columns.replace('"', "").split(", "))
+    told = getattr(error, "diag", error)  # psycopg keeps the details apart
+    column = getattr(told, "column_name", None)
+    detail = getattr(told, "detail", None) or getattr(told, "message_detail", None) or ""
+    key = re.match(r"Key \((.+?)\)=", detail)
+    columns = (column,) if column else tuple(key[1].replace('"', "").split(", ")) if key else ()
+    return Violation(kind, getattr(told, "constraint_name", None), columns)
 
 
 async def _connect(*arguments: Any, **options: Any) -> Any:

@@ -42,7 +42,7 @@ class SQLite(Dialect):
     """SQLite through aiosqlite for sessions, through the standard library for compiled statements."""
 
     name: ClassVar[str] = "sqlite"
-    driver_name: ClassVar[str] = "aiosqlite"
+    drivers: ClassVar[tuple[str, ...]] = ("aiosqlite",)
     significant_digits: ClassVar[int | None] = 15
     row_lock: ClassVar[bool] = False
 
