@@ -36,6 +36,7 @@ class Call:
     _body: RequestBody | None = None
     _work: UnitOfWork | None = None
     _exits: AsyncExitStack | None = None
+    _asked: Access | None = None
     _decided: tuple[Policy, ...] = ()
     _query: dict[str, list[str]] | None = None
     _cookies: Mapping[str, str] | None = None
@@ -93,17 +94,19 @@ class Call:
 
     @property
     def query(self) -> Mapping[str, list[str]]:
-        """The query string; raises 400 for NUL, which databases do not store."""
+        """The query string; raises 400 for what is no text, and for NUL, which databases do not store."""
         if self._query is None:
-            self._query = _read_query(self.scope["query_string"].decode("latin-1"))
+            self._query = _read_query(self.scope["query_string"])
         return self._query
 
     @property
     def cookies(self) -> Mapping[str, str]:
-        """The cookies."""
+        """The cookies; raises 400 for NUL."""
         if self._cookies is None:
             lines = [value.decode("latin-1") for name, value in self.scope["headers"] if name == b"cookie"]
             self._cookies = cookie_parser(";".join(lines))
+            if any("\0" in value for value in self._cookies.values()):
+                raise Problem(400, "bad_request", "Text may not hold the character NUL")
         return self._cookies
 
     # ---- who asks --------------------------------------------------------------------------------
@@ -122,17 +125,23 @@ class Call:
         if any(rule is known for known in self._decided):
             return
         await self.identify(rule)
-        access = self._access()
+        access = self._access(rule)
         _admit(await rule(access), access.principal, rule)
         self.principal = access.principal
         self._decided += (rule,)
 
-    def _access(self) -> Access:
+    def _access(self, rule: Policy) -> Access:
+        if self._asked is not None:
+            self._asked.principal = self.principal
+            return self._asked
         values = self.scope.get("path_params", {})
         verb, item_id = self.scope.get("method", "GET"), values.get("item_id", values.get("id"))
-        return Access(
-            self.connection, self.principal, self.work, action=self._action, verb=verb, item_id=item_id
-        )
+        finder = rule.authenticator or self.app.authenticator
+        self._asked = Access(
+            self.connection, self.principal, self.work,
+            action=self._action, verb=verb, item_id=item_id, finder=finder,
+        )  # fmt: skip
+        return self._asked
 
     # ---- what ends with it -----------------------------------------------------------------------
 
@@ -195,12 +204,16 @@ class Call:
             await self._connection.close()
 
 
-def _read_query(text: str) -> dict[str, list[str]]:
+def _read_query(raw: bytes) -> dict[str, list[str]]:
     query: dict[str, list[str]] = {}
-    if "%" in text or "+" in text:
-        pairs: Iterable[Sequence[str]] = parse_qsl(text, keep_blank_values=True)
-    else:
-        pairs = (part.partition("=")[::2] for part in text.split("&") if part)
+    try:
+        text = raw.decode("ascii")
+        if "%" in text or "+" in text:
+            pairs: Iterable[Sequence[str]] = parse_qsl(text, keep_blank_values=True, errors="strict")
+        else:
+            pairs = (part.partition("=")[::2] for part in text.split("&") if part)
+    except ValueError:
+        raise Problem(400, "bad_request", "The query string cannot be read") from None
     for name, value in pairs:
         if "\0" in value:
             raise Problem(400, "bad_request", "Text may not hold the character NUL")

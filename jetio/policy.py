@@ -41,10 +41,16 @@ __all__ = [
 
 SAFE_VERBS = frozenset({"GET", "HEAD", "OPTIONS"})
 
+_UNREAD: Any = object()
+
+
 class Access:
     """What a policy is asked about: who wants to do what. The body is not read yet, so it is not here."""
 
-    __slots__ = ("_item_id", "_read_key", "action", "model", "principal", "request", "verb", "work")
+    __slots__ = (
+        "_finder", "_item_id", "_origin", "_read_key", "_user",
+        "action", "model", "principal", "request", "verb", "work",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -57,6 +63,7 @@ class Access:
         model: type[Any] | None = None,
         item_id: Any = None,
         read_key: Callable[[], Any] | None = None,
+        finder: Authenticator | None = None,
     ) -> None:
         self.request = request
         self.principal = principal
@@ -66,6 +73,9 @@ class Access:
         self.model = model
         self._item_id = item_id
         self._read_key = read_key
+        self._finder = finder
+        self._origin: Access = self
+        self._user: Any = _UNREAD
 
     @property
     def item_id(self) -> Any:
@@ -82,9 +92,20 @@ class Access:
         """A session in the request's own transaction."""
         return self.work.session()
 
+    async def user(self) -> Any:
+        """The caller's row as an object, loaded once; None for nobody, and for a caller without a row."""
+        asked = self._origin
+        if asked._user is _UNREAD:
+            load = getattr(asked._finder, "load_user", None)
+            found = load is not None and self.principal is not None
+            asked._user = await load(self.principal, self.work) if load and found else None
+        return asked._user
+
     def towards(self, model: type[Any], action: str) -> Access:
         """The same caller asking about another model."""
-        return Access(self.request, self.principal, self.work, action=action, verb="GET", model=model)
+        access = Access(self.request, self.principal, self.work, action=action, verb="GET", model=model)
+        access._origin = self._origin
+        return access
 
 
 class PolicyContext(Protocol):

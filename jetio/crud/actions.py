@@ -109,7 +109,14 @@ class Action(ABC):
         model = self.resource.model
         key = None if self.whole or self.rule is None else partial(self._item_id, scope)
         access = Access(
-            request, principal, work, action=self.action, verb=self.method, model=model, read_key=key
+            request,
+            principal,
+            work,
+            action=self.action,
+            verb=self.method,
+            model=model,
+            read_key=key,
+            finder=finder,
         )
         if self.rule is None:
             return access, ALLOW
