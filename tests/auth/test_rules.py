@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, true
+from sqlalchemy import ForeignKey, func, select, true
+from sqlalchemy.orm import Mapped, mapped_column
 from starlette.exceptions import HTTPException
 
 from jetio import (
@@ -25,9 +26,24 @@ from jetio import (
     read_only,
     rows,
 )
-from jetio_auth import AuthRouter, policies
+from jetio.testing import TestClient
+from jetio_auth import AuthRouter, JetioAuthMixin, policies
 from jetio_auth.policies import OwnerOrAdmin
-from tests.auth.forum import Comment, Idea, Message, Note, Person, Post, Site, User, call, new_app, serving
+from tests.auth.forum import (
+    SETTINGS,
+    Comment,
+    Idea,
+    Message,
+    Note,
+    Person,
+    Post,
+    Site,
+    User,
+    call,
+    new_app,
+    new_base,
+    serving,
+)
 
 Rules = Callable[[AuthRouter], dict[str, Any]]
 
@@ -739,6 +755,31 @@ def test_an_open_creation_of_rows_that_may_be_nobodys(sqlite_url: str) -> None:
         assert site.client.post("/ideas", json={"text": "t"}).json()["author_id"] is None
         answer = site.client.post("/ideas", json={"text": "t", "author_id": ann.id})
         assert problem(answer) == (422, "read_only_field")
+
+
+def test_an_open_creation_takes_the_default_of_an_owner(sqlite_url: str) -> None:
+    """For anonymous callers an owner column takes its default, and they cannot choose another."""
+    base = new_base()
+
+    class Account(base, JetioAuthMixin):  # type: ignore[misc, valid-type]
+        username: Mapped[str] = mapped_column(unique=True)
+
+    class Wish(base):  # type: ignore[misc, valid-type]
+        text: Mapped[str]
+        account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), default=1)
+
+    app = Jetio(database=sqlite_url, metadata=base.metadata, settings=SETTINGS)
+    auth = AuthRouter(Account)
+    auth.register_routes(app)
+    CrudRouter(Wish, policy={"*": auth.public()}).register_routes(app)
+    with TestClient(app) as client:
+        house = client.add(Account(username="house"))
+        ann = client.add(Account(username="ann"))
+        made = client.post("/wishes", json={"text": "t"})
+        assert (made.status_code, made.json()["account_id"]) == (201, house.id)
+        chosen = client.post("/wishes", json={"text": "t", "account_id": ann.id})
+        assert problem(chosen) == (422, "read_only_field")
+        assert client.login_as(ann).post("/wishes", json={"text": "t"}).json()["account_id"] == ann.id
 
 
 class Machines:
