@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -160,3 +161,15 @@ def test_a_number_in_a_rule_is_refused_alike(database_url: str) -> None:
             assert client.patch(f"/texts/{key}", json={"note": "x"}).status_code == 500
     with serve(database_url, ~rows(lambda access: Text.id)) as client:
         assert client.patch("/texts/1", json={"note": "x"}).status_code == 500
+
+
+def test_a_row_stays_what_was_asked_of_it_until_it_is_written(database_url: str) -> None:
+    """A text that is published and taken back at once ends as one of both: what came first rules out the other."""
+    with serve(database_url, writers | editors) as client, ThreadPoolExecutor(2) as pool:
+
+        def change(state: str) -> int:
+            return client.patch("/texts/3", json={"state": state}).status_code
+
+        for _ in range(20):
+            assert sorted(pool.map(change, ["published", "draft"])) == [200, 403]
+            client.put("/open/texts/3", json={"state": "submitted", "writer": "ann"})
