@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from jetio import ConfigError, CrudRouter
+from jetio import ConfigError, CrudRouter, Jetio
 from jetio_auth import AuthRouter
 from tests.auth.forum import Note, Person, Post, Site, User, new_app, serving
 
@@ -84,3 +85,31 @@ def test_rules_without_names(rule: str) -> None:
     for given in ((), (["editor"],)):
         with pytest.raises(ConfigError, match=rf'write {rule}\("editor"'):
             getattr(auth, rule)(*given)
+
+
+RULES = ["public", "authenticated", "admin_only", "owner", "owner_or_admin", "self_or_admin", "requires_role"]
+
+
+@pytest.mark.parametrize("rule", [*RULES, "requires_permission", "get_auth_dependency"])
+def test_a_rule_that_nobody_has_called(rule: str) -> None:
+    """`auth.admin_only` without its parentheses is a mistake wherever a rule may stand, and never an open door."""
+
+    async def handler() -> None:
+        """Nothing."""
+
+    places: list[Callable[[Jetio, Any], Any]] = [
+        lambda app, given: CrudRouter(Post, policy={"GET": given}).register_routes(app),
+        lambda app, given: CrudRouter(Post, auth_dependency=given).register_routes(app),
+        lambda app, given: app.get("/guarded", policy=given)(handler),
+    ]
+
+    def build(place: Callable[[Jetio, Any], Any]) -> None:
+        app = new_app("sqlite://")
+        auth = AuthRouter(User)
+        auth.register_routes(app)
+        place(app, getattr(auth, rule))
+        app.build()
+
+    for place in places:
+        with pytest.raises(ConfigError, match="makes a rule and is none"):
+            build(place)
