@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
+from functools import partial
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, NotRequired, Union, get_args, get_origin
 
@@ -14,7 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from typing_extensions import TypedDict  # typing's own serves pydantic from Python 3.12 on
 
-from .body import entries_of, field_errors, parse_json, require_json
+from .body import LARGE, entries_of, field_errors, parse_json, parse_large, require_json
 from .call import Call
 from .errors import ConfigError, FieldError, Problem, ValidationError
 from .parameters import Step, default_of, is_list
@@ -120,6 +121,8 @@ def _document_step(
         if not raw and default is not None:
             return default()
         require_json(call.scope)
+        if len(raw) > LARGE:
+            return await parse_large(partial(parse_json, adapter.validator, raw, known))
         return parse_json(adapter.validator, raw, known)
 
     return step

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic import ValidationError as PydanticError
 from pydantic_core import from_json
 
-from ..body import RequestBody, problem_of, refuse_ambiguous, require_json
+from ..body import LARGE, RequestBody, entries_of, parse_large, problem_of, refuse_ambiguous, require_json
 from ..columns import PlainText, is_document
 from ..dialects.values import dump, json_form
 from ..errors import FieldError, Problem, ValidationError
@@ -60,6 +61,11 @@ class Bodies:
         """Raises 400, 413, 415 or 422."""
         raw = await sent.read()
         media = require_json(sent.scope, self._media)
+        if len(raw) > LARGE:
+            return await parse_large(partial(self._parse, raw, media))
+        return self._parse(raw, media)
+
+    def _parse(self, raw: bytes, media: str) -> Given:
         if media == MERGE_PATCH and self._documents:
             raw, patches = self._without_documents(raw)
         else:
@@ -103,7 +109,7 @@ class Bodies:
 
     def _read_claims(self, error: PydanticError, raw: bytes, patches: Mapping[str, Any]) -> Given:
         """Fields of the server's may be sent with the value they have: clients send back what they read."""
-        entries = error.errors(include_url=False, include_input=False)
+        entries = entries_of(error)
         strange = [
             entry["loc"][0]
             for entry in entries
