@@ -10,6 +10,8 @@ from pydantic import Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from typing_extensions import TypedDict  # typing's own serves pydantic from Python 3.12 on
 
+from ..errors import FieldError, ValidationError
+from ..errors import Problem as Raised
 from ..principal import SecurityScheme
 from ..wire import NO_NUL
 
@@ -48,20 +50,24 @@ class Problem(TypedDict):
 
 _PROBLEM: TypeAdapter[Any] = TypeAdapter(Problem)
 
-_ANSWERS: Mapping[int, tuple[str, str]] = {
-    400: ("BadRequest", "The request cannot be read"),
-    401: ("Unauthorized", "Nobody is signed in, or the credential is not accepted"),
-    403: ("Forbidden", "The caller may not do this"),
-    404: ("NotFound", "There is nothing here that the caller may see"),
-    405: ("MethodNotAllowed", "The address does not know this method"),
-    409: ("Conflict", "It clashes with what is stored"),
-    410: ("Gone", "It was here and is over"),
-    412: ("PreconditionFailed", "The row is not in the state that If-Match names"),
-    413: ("ContentTooLarge", "The body is too large"),
-    415: ("UnsupportedMediaType", "The body is of a type that is not accepted here"),
-    422: ("UnprocessableContent", "Well-formed, but not valid; errors says what"),
-    429: ("TooManyRequests", "Too many requests; Retry-After says when to try again"),
-    503: ("ServiceUnavailable", "Not available right now; Retry-After says when to try again"),
+_ANSWERS: Mapping[int, tuple[str, str, str]] = {
+    400: ("BadRequest", "The request cannot be read", "bad_request"),
+    401: ("Unauthorized", "Nobody is signed in, or the credential is not accepted", "not_authenticated"),
+    403: ("Forbidden", "The caller may not do this", "forbidden"),
+    404: ("NotFound", "There is nothing here that the caller may see", "not_found"),
+    405: ("MethodNotAllowed", "The address does not know this method", "method_not_allowed"),
+    409: ("Conflict", "It clashes with what is stored", "conflict"),
+    410: ("Gone", "It was here and is over", "expired"),
+    412: ("PreconditionFailed", "The row is not in the state that If-Match names", "etag_mismatch"),
+    413: ("ContentTooLarge", "The body is too large", "content_too_large"),
+    415: (
+        "UnsupportedMediaType",
+        "The body is of a type that is not accepted here",
+        "unsupported_media_type",
+    ),
+    422: ("UnprocessableContent", "Well-formed, but not valid; errors says what", "validation"),
+    429: ("TooManyRequests", "Too many requests; Retry-After says when to try again", "rate_limited"),
+    503: ("ServiceUnavailable", "Not available right now; Retry-After says when to try again", "unavailable"),
 }
 
 _TEXT: Document = {"type": "string"}
@@ -137,7 +143,7 @@ class Components:
 
     def _response(self, status: int) -> Document:
         schema = self.schema(_PROBLEM, "serialization")
-        content = {PROBLEM_MEDIA: {"schema": schema}}
+        content = {PROBLEM_MEDIA: {"schema": schema} | _example(status)}
         response: Document = {"description": _description(status), "content": content}
         return response | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
 
@@ -207,6 +213,16 @@ def _walked(told: Any, change: Callable[[Document], Document]) -> Any:
 
 def _name(status: int) -> str:
     return _ANSWERS[status][0] if status in _ANSWERS else f"Problem{status}"
+
+
+def _example(status: int) -> Document:
+    """What such an answer looks like; without it tools would show one and the same for every status."""
+    if status not in _ANSWERS:
+        return {}
+    _, detail, code = _ANSWERS[status]
+    wrong = [FieldError("missing", "Field required", pointer="/name")]
+    told = ValidationError(wrong) if status == 422 else Raised(status, code, detail)
+    return {"example": told.document()}
 
 
 def _description(status: int) -> str:
