@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .backends import JWTAuthenticator
+from .events import AuthEvent
 from .jwt import TokenError
 from .mixins import JetioAuthMixin
 from .passwords import PasswordPolicy, get_password_hash, verify_password
@@ -11,6 +12,7 @@ from .settings import AuthSettings, JWTConfig, Lockout
 from .standalone import create_access_token, decode_access_token, require_audit_field
 
 __all__ = [
+    "AuthEvent",
     "AuthRouter",
     "AuthSettings",
     "JWTAuthenticator",

@@ -29,13 +29,14 @@ from jetio import (
 
 from .common import is_common
 from .context import AuthContext
+from .events import AuthEvent, Events
 from .model import PASSWORD, Account, UserModel
 from .names import canonical, canonical_or_typed
 from .passwords import PasswordPolicy, Passwords
 from .settings import Lockout
 from .throttle import Limit, Throttle, is_local, origin
 
-__all__ = ["Accounts"]
+__all__ = ["Accounts", "invalid_credentials"]
 
 TEST_ROUNDS = 4
 _AT_ONCE = min(4, os.cpu_count() or 1)
@@ -45,9 +46,15 @@ class Accounts:
     """What may happen to accounts."""
 
     def __init__(
-        self, context: AuthContext, policy: PasswordPolicy, throttle: Throttle, lockout: Lockout
+        self,
+        context: AuthContext,
+        policy: PasswordPolicy,
+        throttle: Throttle,
+        lockout: Lockout,
+        events: Events,
     ) -> None:
         self._context, self._policy, self._throttle, self._lockout = context, policy, throttle, lockout
+        self._events = events
         # An attempt counts as a failure until it is judged: many at once would lock each other out.
         self._turn = anyio.Semaphore(_AT_ONCE)
 
@@ -72,20 +79,39 @@ class Accounts:
         `field` None: any login name. An outdated hash is renewed and committed.
         """
         name = canonical_or_typed(identity)
+        account = await self._find(name, identity, field)
+        whom = None if account is None else str(account[self.facts.key])
+        try:
+            right, renewed = await self.verify(account, password, name=name, address=address)
+        except Problem:
+            # Not into the table: whoever is refused here may come as often as he likes.
+            await self._events.announce(AuthEvent(name="login.throttled", user_id=whom, address=address))
+            raise
+        if account is None or not right:
+            await self._events.record(AuthEvent(name="login.failed", user_id=whom, address=address))
+            raise invalid_credentials()
+        if renewed is not None:
+            await self._renew(account, renewed)
+        return account
+
+    async def verify(
+        self, account: Account | None, password: str, *, name: str = "", address: str | None
+    ) -> tuple[bool, str | None]:
+        """Whether this is the password of an account that may be used, and the newer hash it should have.
+
+        Each failure is counted: against the account, against `name` where there is none, and against the
+        address. Raises 429 `rate_limited`.
+        """
+        by_name, by_address = self._limits(name, account, address)
         async with self._turn:
-            account = await self._find(name, identity, field)
-            by_name, by_address = self._limits(name, account, address)
             await self._throttle.attempt(self._context.database, [by_name, *by_address])
             usable = account is not None and self.facts.is_active(account)
             stored = account[PASSWORD] if account is not None and usable else None
             right, renewed = await self.passwords.verify_and_upgrade(password, stored)
-            if account is None or not right:
-                raise _invalid_credentials()
-            await self._throttle.clear(self._context.database, by_name)
-            await self._throttle.forgive(self._context.database, by_address)
-        if renewed is not None:
-            await self._renew(account, renewed)
-        return account
+            if right:
+                await self._throttle.clear(self._context.database, by_name)
+                await self._throttle.forgive(self._context.database, by_address)
+        return right, renewed
 
     def _limits(self, name: str, account: Account | None, address: str | None) -> tuple[Limit, list[Limit]]:
         """An account counts once, by whichever of its names it is meant; a name of nobody as it is."""
@@ -139,7 +165,7 @@ class Accounts:
 
         Outside of production this machine itself is not counted: whoever tries things out is no attacker.
         """
-        self._refuse_password(password, values)
+        self.refuse_password(password, values)
         if address is None or (not self._context.settings.production and is_local(address)):
             return
         rule = self._lockout
@@ -149,7 +175,7 @@ class Accounts:
 
     async def register(self, session: AsyncSession, values: Mapping[str, Any], password: str) -> Any:
         """Add an account and flush; the caller commits. Raises 422 for the password, 409 `already_exists`."""
-        self._refuse_password(password, values)
+        self.refuse_password(password, values)
         hashed = await self.passwords.hash(password)
         user = self.facts.model(**values, **{PASSWORD: hashed})
         session.add(user)
@@ -160,15 +186,16 @@ class Accounts:
         await session.refresh(user)
         return user
 
-    def _refuse_password(self, password: str, values: Mapping[str, Any]) -> None:
-        self.passwords.check(password)
+    def refuse_password(self, password: str, values: Mapping[str, Any], pointer: str = "/password") -> None:
+        """Raises 422 for a password that an account with these login names may not have."""
+        self.passwords.check(password, pointer)
         forbidden = self._policy.forbid_common
         if forbidden is None:
             forbidden = self._context.settings.production
         names = [str(values[name]) for name in self.facts.login_fields if values.get(name) is not None]
         if forbidden and is_common(password, names):
             message = "This password is one of the first that attackers try"
-            raise ValidationError([FieldError("password_common", message, pointer="/password")])
+            raise ValidationError([FieldError("password_common", message, pointer=pointer)])
 
     async def _refusal(
         self, session: AsyncSession, error: IntegrityError, values: Mapping[str, Any]
@@ -292,7 +319,7 @@ class Accounts:
         setattr(user, self.facts.admin_flag, True)
 
 
-def _invalid_credentials() -> Problem:
+def invalid_credentials() -> Problem:
     """The same for an unknown name, a wrong password and a disabled account."""
     detail = "The name or the password is wrong"
     return Problem(401, "invalid_credentials", detail, headers={"WWW-Authenticate": "Bearer"})

@@ -16,7 +16,7 @@ from jetio import Change, ConfigError, Policy, add_hooks, add_rules, resource_of
 
 from .names import LONGEST, canonical
 
-__all__ = ["ADMIN_FLAGS", "PASSWORD", "UserModel", "guard_model", "read_user_model"]
+__all__ = ["ADMIN_FLAGS", "PASSWORD", "UserModel", "guard_model", "key_of", "read_user_model"]
 
 ADMIN_FLAGS = ("is_admin", "is_superuser", "is_staff", "is_master")
 LOGIN_FIELDS = ("username", "email")
@@ -102,6 +102,15 @@ def guard_model(
         _normalise_on_set(getattr(model, name))
     add_rules(model, {name: rule for name, rule in rules.items() if name in columns}, floor)
     add_hooks(model, hooks if columns.keys() & {*_ON, *_OFF} else {"before_delete": hooks["before_delete"]})
+
+
+def key_of(model: type[Any]) -> Column[Any] | None:
+    """The key's column; None where the model is none, or has several: the build tells."""
+    try:
+        keys = mapped(model).primary_key
+    except NoInspectionAvailable:
+        return None
+    return keys[0] if len(keys) == 1 and isinstance(keys[0], Column) else None
 
 
 def _columns(model: type[Any]) -> dict[str, Column[Any]]:

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jetio import Change, ConfigError, Database, Jetio, Policy, create_tables, public
+from jetio import Change, ConfigError, Database, Endpoint, Jetio, Policy, create_tables, public
 
 from .accounts import Accounts
 from .backends import JWTAuthenticator
 from .context import AuthContext
-from .endpoints.admin import make_admin_operation, remove_admin_operation
+from .endpoints.admin import promotion_routes
+from .endpoints.events import event_routes
 from .endpoints.login import LoginOperation
 from .endpoints.me import MeOperation
+from .endpoints.password import password_routes
+from .endpoints.refresh import refresh_routes
 from .endpoints.register import RegisterOperation
-from .model import Account, guard_model, read_user_model
+from .endpoints.sessions import logout_routes, session_routes
+from .events import AuthEvent, Events
+from .features import features_of
+from .grants.refresh import RefreshTokens
+from .logins import Logins
+from .model import Account, guard_model, key_of, read_user_model
+from .password_change import PasswordChange
 from .passwords import PasswordPolicy
 from .policies import (
     AdminOnly,
@@ -28,13 +38,19 @@ from .policies import (
     RequiresRole,
     SelfOrAdmin,
 )
+from .sessions import Device, Sessions
 from .settings import JWTConfig, Lockout, environment, weaknesses
-from .tables import attempts_table
+from .tables import SessionTables, attempts_table, events_table, session_tables
 from .throttle import Throttle
 
 __all__ = ["AuthRouter"]
 
 _log = logging.getLogger("jetio.auth")
+
+Routes = Callable[["AuthRouter"], Iterable[tuple[str, Endpoint]]]
+_SESSION_ROUTES: Mapping[str, Routes] = {"refresh": refresh_routes, "sessions": logout_routes}
+_ROUTES: Mapping[str, Routes] = {"sessions": session_routes, "change_password": password_routes}
+_ADMIN_ROUTES: Mapping[str, Routes] = {"events": event_routes}
 
 
 class AuthRouter:
@@ -43,7 +59,8 @@ class AuthRouter:
     `admin_field` None: the first of is_admin, is_superuser, is_staff, is_master. `login_fields` None: those
     of username and email that the model has. `extra_claims(user)` gives further claims of every token,
     `role_permissions={"editor": ["posts:write"]}` what roles may do; `default_admin` runs `ensure_admin()`
-    at start. Mistakes in the model are raised as ConfigError when the application is built.
+    at start. `disable=` takes away some of sessions, refresh, change_password and events, which are kept for
+    `events_days`. Mistakes in the model are raised as ConfigError when the application is built.
     """
 
     def __init__(
@@ -54,6 +71,7 @@ class AuthRouter:
         register_path: str = "/register",
         *,
         prefix: str = "",
+        session_prefix: str = "",
         admin_prefix: str = "/admin",
         jwt: JWTConfig | None = None,
         login_fields: Sequence[str] | None = None,
@@ -62,19 +80,40 @@ class AuthRouter:
         role_permissions: Mapping[str, Sequence[str]] | None = None,
         extra_claims: Callable[[Any], Mapping[str, Any]] | None = None,
         default_admin: bool = False,
+        events_days: int = 90,
+        enable: Sequence[str] = (),
+        disable: Sequence[str] = (),
     ) -> None:
         self.user_model = user_model
-        self._register_path, self._login_path = f"{prefix}{register_path}", f"{prefix}{login_path}"
+        self.features = features_of(enable, disable)
+        self.prefix, self.session_prefix = prefix, session_prefix
+        self._register_path = f"{prefix}{register_path}"
+        self._login_path = f"{prefix}{session_prefix}{login_path}"
         self._me_path, self._admin_prefix = f"{prefix}/me", admin_prefix
         self._extra_claims, self._default_admin = extra_claims, default_admin
         self._context = AuthContext(lambda: read_user_model(user_model, admin_field, login_fields))
-        config = jwt or JWTConfig(token_expiry=environment().token_expiry)
-        self.authenticator = JWTAuthenticator(self._context, config, self._login_path, role_permissions or {})
+        config = jwt or environment().jwt
+        tables = (
+            session_tables(key) if self._has("sessions") and (key := key_of(user_model)) is not None else None
+        )
+        self.authenticator = JWTAuthenticator(
+            self._context,
+            config,
+            self._login_path,
+            role_permissions or {},
+            tables.sessions if tables is not None else None,
+            f"{prefix}{session_prefix}/refresh",
+        )
         floor = {"POST": AdminOnly(), **dict.fromkeys(("PUT", "PATCH", "DELETE"), SelfOrAdmin(user_model))}
         hooks = dict.fromkeys(("before_update", "before_delete"), self._keep_an_admin)
         guard_model(user_model, admin_field, login_fields, floor, hooks)
         throttle = Throttle(attempts_table(user_model.metadata))
-        self.accounts = Accounts(self._context, password or PasswordPolicy(), throttle, lockout or Lockout())
+        log = events_table(user_model.metadata) if self._has("events") else None
+        self.events = Events(self._context, log, events_days)
+        self.accounts = Accounts(
+            self._context, password or PasswordPolicy(), throttle, lockout or Lockout(), self.events
+        )
+        self.logins = self._make_logins(tables)
 
     @property
     def database(self) -> Database:
@@ -84,17 +123,28 @@ class AuthRouter:
     # ---- register ------------------------------------------------------------------------------------------
 
     def register_routes(self, app: Jetio) -> None:
-        """Add `/register`, `/login` and `/me`, and find out callers for the whole application."""
+        """Add `/register`, `/login`, `/me` and the routes of what is on.
+
+        From then on callers are found out for the whole application.
+        """
         self._adopt(app)
         app.add_endpoint(self._register_path, RegisterOperation(self))
         app.add_endpoint(self._login_path, LoginOperation(self))
         app.add_endpoint(self._me_path, MeOperation(self))
+        self._add(app, self.prefix + self.session_prefix, _SESSION_ROUTES)
+        self._add(app, self.prefix, _ROUTES)
 
     def register_admin_routes(self, app: Jetio) -> None:
-        """Add `/admin/{id}/make-admin` and `/admin/{id}/remove-admin`."""
+        """Add `/admin/{id}/make-admin`, `/admin/{id}/remove-admin` and the admin routes of what is on."""
         self._adopt(app)
-        app.add_endpoint(f"{self._admin_prefix}/{{id}}/make-admin", make_admin_operation(self))
-        app.add_endpoint(f"{self._admin_prefix}/{{id}}/remove-admin", remove_admin_operation(self))
+        for path, endpoint in promotion_routes(self):
+            app.add_endpoint(self._admin_prefix + path, endpoint)
+        self._add(app, self._admin_prefix, _ADMIN_ROUTES)
+
+    def _add(self, app: Jetio, prefix: str, routes: Mapping[str, Routes]) -> None:
+        for feature in routes.keys() & self.features:
+            for path, endpoint in routes[feature](self):
+                app.add_endpoint(prefix + path, endpoint)
 
     def _adopt(self, app: Jetio) -> None:
         if self._context.app is app:
@@ -127,6 +177,22 @@ class AuthRouter:
         await self.accounts.passwords.warm_up()
         if self._default_admin:
             await self.ensure_admin()
+
+    def _has(self, feature: str) -> bool:
+        return feature in self.features
+
+    def _make_logins(self, tables: SessionTables | None) -> Logins:
+        context, finder = self._context, self.authenticator
+        sessions = refresh = None
+        if tables is not None:
+            sessions = Sessions(context, tables, finder.config.session_max)
+            if self._has("refresh"):
+                key = partial(finder.derived_key, "refresh")
+                refresh = RefreshTokens(
+                    context, tables, finder.config.refresh_token_expiry, key, finder.same_epoch
+                )
+        changes = PasswordChange(context, self.accounts)
+        return Logins(context, finder, changes, self.events, self._claims_of, sessions, refresh)
 
     # ---- rules ---------------------------------------------------------------------------------------------
 
@@ -175,18 +241,39 @@ class AuthRouter:
         extra_claims: Mapping[str, Any] | None = None,
         *,
         address: str | None = None,
+        agent: str | None = None,
         field: str | None = None,
     ) -> dict[str, Any]:
-        """Log in: `{"access_token", "token_type", "expires_in"}`.
+        """Log in: `{"access_token", "token_type", "expires_in", "refresh_token", "refresh_expires_in"}`.
 
-        Raises 401 `invalid_credentials` and 429 `rate_limited`. `address` is counted by the throttle;
-        `field` None: the name may be in any login field.
+        The last two are there where refreshing is on. Raises 401 `invalid_credentials` and 429 `rate_limited`.
+        `address` is counted by the throttle, and shown with `agent` in the list of sessions; `extra_claims`
+        stay with the session; `field` None: the name may be in any login field. Commits.
         """
         account = await self.accounts.authenticate(identity, password, address=address, field=field)
-        claims = {**await self._claims_of(account), **(extra_claims or {})}
-        seconds = self.authenticator.config.token_expiry
-        token = self.authenticator.issue(account, claims, seconds)
-        return {"access_token": token, "token_type": "bearer", "expires_in": seconds}
+        return await self.logins.open(account, extra_claims or {}, Device(address=address, agent=agent))
+
+    async def refresh(self, token: str) -> dict[str, Any]:
+        """The next tokens of a session, as `login` gives them; the refresh token is used up. Commits.
+
+        Raises 401: `token_reused`, which ends the session, `token_expired`, `token_revoked`.
+        """
+        return await self.logins.refresh(token, Device())
+
+    def on(self, event: str, handler: Callable[[AuthEvent], Any]) -> Callable[[AuthEvent], Any]:
+        """Call a function with each event of this name, after it is lasting: `login.ok`, `login.*`, `*`.
+
+        A plain function runs in a thread. One that fails is logged; what has happened stays.
+        """
+        return self.events.on(event, handler)
+
+    async def revoke_sessions(self, user: Any, db: AsyncSession | None = None) -> None:
+        """Log an account's row out everywhere. With `db` you commit, else it is done at once."""
+        key = getattr(user, self.accounts.facts.key)
+        if db is None:
+            await self.logins.end_others(key, None)
+        else:
+            await self.logins.required_sessions().end_all_in(db, key)
 
     def create_token(
         self, user: Any, *, extra_claims: Mapping[str, Any] | None = None, expires_in: int | None = None

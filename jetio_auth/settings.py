@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Literal
 
 from pydantic import AliasChoices, EmailStr, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -32,6 +33,7 @@ __all__ = [
 _log = logging.getLogger("jetio.auth")
 _SECRET_FILE = "dev-secret"  # noqa: S105 - the name of a file
 _NO_KEY = "no SECRET_KEY; set one: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+_SESSION_MAX = 30 * 86400
 KEPT_SECONDS = 86400  # how long failures are remembered
 _SAMPLE_PASSWORDS = frozenset({"changeme", "securePassword123"})
 
@@ -40,6 +42,8 @@ _SAMPLE_PASSWORDS = frozenset({"changeme", "securePassword123"})
 class JWTConfig:
     """How access tokens are signed and read. `secret_key` None: `SECRET_KEY` of the environment.
 
+    `token_location` is "header", "cookie" or both; a header wins. `cookie_secure` None: in production.
+    A refresh token that is not used for `refresh_token_expiry` ends its session, which lasts at most `session_max`.
     `keys` (`[{"kid", "key", "algorithm"}]`) replaces `secret_key` for rotation: the first signs, all verify.
     Times are in seconds.
     """
@@ -47,8 +51,15 @@ class JWTConfig:
     secret_key: str | None = field(default=None, repr=False)
     algorithm: str = "HS256"
     token_expiry: int = 3600
+    refresh_token_expiry: int = 86400
+    session_max: int = _SESSION_MAX
+    token_location: str | Sequence[str] = "header"  # noqa: S105 - the name of a place
     token_header: str = "Authorization"  # noqa: S105 - the name of a header
     token_prefix: str = "Bearer"  # noqa: S105 - the name of a scheme
+    cookie_name: str = "access_token"
+    cookie_secure: bool | None = None
+    cookie_httponly: bool = True
+    cookie_samesite: Literal["lax", "strict", "none"] = "lax"
     issuer: str | None = None
     audience: str | None = None
     leeway: int = 5
@@ -62,8 +73,27 @@ class JWTConfig:
             raise ConfigError(
                 f"JWTConfig(token_expiry={self.token_expiry}) must be from 1 second to a day; write 3600"
             )
+        if not self.locations or not self.locations <= {"header", "cookie"}:
+            raise ConfigError(
+                f'JWTConfig(token_location={self.token_location!r}) is not known; write "header", "cookie" or both'
+            )
+        if self.cookie_samesite not in ("lax", "strict", "none"):
+            raise ConfigError(
+                f'JWTConfig(cookie_samesite={self.cookie_samesite!r}) is not known; write "lax", "strict" or "none"'
+            )
+        if not 0 < self.refresh_token_expiry <= self.session_max:
+            raise ConfigError(
+                f"JWTConfig(refresh_token_expiry={self.refresh_token_expiry}, session_max={self.session_max}): "
+                "write seconds, and a session that lasts as long as its refresh tokens, or longer"
+            )
         if any("key" not in item or not set(item) <= {"kid", "key", "algorithm"} for item in self.keys):
             raise ConfigError('JWTConfig(keys=...) takes [{"kid": ..., "key": ..., "algorithm": ...}, ...]')
+
+    @property
+    def locations(self) -> frozenset[str]:
+        """Where tokens are looked for."""
+        given = self.token_location
+        return frozenset([given] if isinstance(given, str) else given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +135,20 @@ class AuthSettings(BaseSettings):
         gt=0,
         le=86400,
     )
+    refresh_token_expiry: int = Field(86400, gt=0)
     default_admin_username: str | None = None
     default_admin_email: EmailStr | None = None
     default_admin_password: SecretStr | None = None
+
+    @property
+    def jwt(self) -> JWTConfig:
+        """The lives of tokens that the environment gives; all else as JWTConfig has it."""
+        longest = max(self.refresh_token_expiry, _SESSION_MAX)
+        return JWTConfig(
+            token_expiry=self.token_expiry,
+            refresh_token_expiry=self.refresh_token_expiry,
+            session_max=longest,
+        )
 
     @property
     def default_admin(self) -> tuple[str | None, str | None, str | None]:
@@ -200,6 +241,10 @@ def _make_secret(path: Path) -> None:
 def weaknesses(config: JWTConfig, settings: Settings) -> Iterator[str]:
     """What is too weak for production: each stops its start, each is a warning elsewhere."""
     yield from _weak_keys(config, settings)
+    if "cookie" in config.locations and config.cookie_secure is False:
+        yield "JWTConfig(cookie_secure=False) sends tokens over plain HTTP; leave it out"
+    if config.cookie_samesite == "none" and config.cookie_secure is False:
+        yield 'JWTConfig(cookie_samesite="none") needs Secure cookies; leave cookie_secure out'
     *_, password = environment().default_admin
     if password in _SAMPLE_PASSWORDS:
         yield "JETIO_AUTH_DEFAULT_ADMIN_PASSWORD is a well-known sample; choose another"

@@ -6,12 +6,15 @@ from starlette.requests import HTTPConnection
 
 from jetio import Problem
 
-__all__ = ["BearerTransport", "refused"]
+__all__ = ["REFUSED", "BearerTransport", "refused"]
+
+
+REFUSED = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 
 
 def refused(detail: str = "The access token is not valid", *, code: str = "not_authenticated") -> Problem:
     """401 for a credential that was given and is not accepted (RFC 6750, section 3.1)."""
-    return Problem(401, code, detail, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+    return Problem(401, code, detail, headers=REFUSED)
 
 
 class BearerTransport:
@@ -20,6 +23,11 @@ class BearerTransport:
     def __init__(self, header: str = "Authorization", prefix: str = "Bearer") -> None:
         self._header = header.lower().encode("latin-1")
         self._prefix = prefix.lower()
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether it is `Authorization: Bearer`, which every tool knows."""
+        return self._header == b"authorization" and self._prefix == "bearer"
 
     def read(self, connection: HTTPConnection) -> str | None:
         """The token, None when there is none; raises 401 for a header that is something else."""

@@ -12,22 +12,24 @@ from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError as PydanticError
+from sqlalchemy import Select, Table, bindparam, exists
 from starlette.requests import HTTPConnection
 
-from jetio import Principal, Problem, SecurityScheme, UnitOfWork
+from jetio import Database, Principal, Problem, SecurityScheme, UnitOfWork
 
 from ..context import AuthContext
+from ..cookies import CookieTransport
 from ..jwt import TokenCodec, TokenError
 from ..model import PASSWORD, Account, UserModel
 from ..settings import JWTConfig, signing_keys, token_codec
 from ..transports import BearerTransport, refused
 
-__all__ = ["JWTAuthenticator"]
+__all__ = ["OWN_CLAIMS", "JWTAuthenticator", "session_name"]
 
 _REMEMBERED = 1000
 _NOBODY: frozenset[str] = frozenset()
 _ADMIN = frozenset({"admin"})
-_OWN_CLAIMS = frozenset({"sub", "epoch", "impersonated_by", "scope", "amr", "sid"})
+OWN_CLAIMS = frozenset({"sub", "epoch", "impersonated_by", "scope", "amr", "sid"})
 
 
 @dataclass(slots=True, repr=False)  # the row holds a hash
@@ -49,11 +51,15 @@ class JWTAuthenticator:
         config: JWTConfig,
         token_url: str,
         role_permissions: Mapping[str, Sequence[str]],
+        sessions: Table | None,
+        refresh_path: str,
     ) -> None:
-        self._context, self._token_url = context, token_url
+        self._context, self._token_url, self._sessions = context, token_url, sessions
         self._role_permissions = role_permissions
         self.config = config
-        self._transport = BearerTransport(config.token_header, config.token_prefix)
+        by_header = "header" in config.locations
+        self._bearer = BearerTransport(config.token_header, config.token_prefix) if by_header else None
+        self.cookies = self._cookie_transport(refresh_path) if "cookie" in config.locations else None
         self._known: dict[str, _Known] = {}
 
     @cached_property
@@ -73,25 +79,69 @@ class JWTAuthenticator:
     @property
     def schemes(self) -> Sequence[SecurityScheme]:
         """The OAuth2 password form is for documentation tools; other clients send JSON to that address."""
-        flows = {"password": {"tokenUrl": self._token_url, "scopes": {}}}
-        return [SecurityScheme("OAuth2PasswordBearer", {"type": "oauth2", "flows": flows})]
+        found = []
+        config = self.config
+        if self._bearer is not None and self._bearer.is_standard:
+            flows = {"password": {"tokenUrl": self._token_url, "scopes": {}}}
+            found.append(SecurityScheme("OAuth2PasswordBearer", {"type": "oauth2", "flows": flows}))
+        elif self._bearer is not None:
+            named = {"type": "apiKey", "in": "header", "name": config.token_header}
+            found.append(SecurityScheme("TokenHeader", named))
+        if self.cookies is not None:
+            named = {"type": "apiKey", "in": "cookie", "name": config.cookie_name}
+            found.append(SecurityScheme("TokenCookie", named))
+        return found
+
+    def _cookie_transport(self, refresh_path: str) -> CookieTransport:
+        config, context = self.config, self._context
+        return CookieTransport(
+            config.cookie_name,
+            refresh_path=refresh_path,
+            secure=lambda: (
+                context.settings.production if config.cookie_secure is None else config.cookie_secure
+            ),
+            httponly=config.cookie_httponly,
+            samesite=config.cookie_samesite,
+            key=lambda: self.derived_key("csrf"),
+        )
 
     # ---- from a token to the caller ------------------------------------------------------------------------
 
     async def identify(self, connection: HTTPConnection, work: UnitOfWork) -> Principal | None:
         """The caller, None without a token; raises 401 for one that is not accepted."""
-        token = self._transport.read(connection)
-        if token is None:
+        token = self._bearer.read(connection) if self._bearer is not None else None
+        if token is not None:
+            known = self._verified(token)
+        elif self.cookies is not None and (token := self.cookies.read(connection)) is not None:
+            known = self._verified(token)
+            self.cookies.guard(connection, session_name(known.claims))
+        else:
             return None
-        known = self._verified(token)
-        facts = self._facts
-        query = work.database.shaped((facts, "by key"), facts.select_by_key)
-        result = await work.run_alone(query, {"key": known.key})
+        query, values = self._question(work.database, known)
+        result = await work.run_alone(query, values)
         row = tuple(result.rows[0]) if result.rows else None
         if row is None or row != known.row:  # else the account is as it was, and so is the caller
-            account = facts.account(query.decode(result)[0]) if row is not None else None
+            account = self._facts.account(query.decode(result)[0]) if row is not None else None
             known.principal, known.row = self._judged(account, known.claims), row
         return known.principal
+
+    def _question(self, database: Database, known: _Known) -> tuple[Any, dict[str, Any]]:
+        """One statement asks for the account, and whether the session lasts that the token names."""
+        facts, sid = self._facts, known.claims.get("sid")
+        if sid is None:
+            return database.shaped((facts, "by key"), facts.select_by_key), {"key": known.key}
+        if self._sessions is None:
+            raise _revoked()
+        values = {"key": known.key, "sid": sid, "now": int(time())}
+        return database.shaped((facts, "by session"), self._select_by_session), values
+
+    def _select_by_session(self) -> Select[Any]:
+        assert self._sessions is not None  # noqa: S101 - asked for by _question alone
+        session = self._sessions.c
+        lasts = (session.id == bindparam("sid"), session.ended.is_(None), session.expires > bindparam("now"))
+        return self._facts.select_by_key().where(
+            exists().where(session.user_id == self._facts.columns[self._facts.key], *lasts)
+        )
 
     def _verified(self, token: str) -> _Known:
         """What is signed stays signed: a token that was verified only has its age looked at again."""
@@ -114,20 +164,38 @@ class JWTAuthenticator:
 
     def _judged(self, account: Account | None, claims: Mapping[str, Any]) -> Principal:
         """The caller, if this account may be used and the token is of its present password."""
-        if account is None or not self._facts.is_active(account) or not self._same_epoch(account, claims):
+        if (
+            account is None
+            or not self._facts.is_active(account)
+            or not self.same_epoch(account, claims.get("epoch"))
+        ):
             raise _revoked()
         return self._principal(account, claims)
 
     # ---- from an account to a token ------------------------------------------------------------------------
 
-    def issue(self, account: Account, extra: Mapping[str, Any], expires_in: int) -> str:
-        """An access token for an account; raises ValueError for further claims that take a name of ours."""
-        clash = sorted(_OWN_CLAIMS & set(extra))
+    def issue(
+        self, account: Account, extra: Mapping[str, Any], expires_in: int, *, sid: str | None = None
+    ) -> str:
+        """An access token for an account, in a session or in none.
+
+        Raises ValueError for further claims that take a name of ours.
+        """
+        clash = sorted(OWN_CLAIMS & set(extra))
         if clash:
             raise ValueError(f"the claim {clash[0]!r} is the framework's own; choose another name")
-        key = account[self._facts.key]
-        epoch = _epoch(self._epoch_keys[0], key, account[PASSWORD])
-        return self.codec.encode({**extra, "sub": str(key), "epoch": epoch}, expires_in=expires_in)
+        own = {"sub": str(account[self._facts.key]), "epoch": self.epoch_of(account)}
+        session = {"sid": sid} if sid is not None else {}
+        return self.codec.encode({**extra, **own, **session}, expires_in=expires_in)
+
+    def epoch_of(self, account: Account) -> str:
+        """What ties tokens and sessions to the account's password."""
+        return _epoch(self._epoch_keys[0], account[self._facts.key], account[PASSWORD])
+
+    def derived_key(self, purpose: str) -> bytes:
+        """A key for something else than signing tokens, made from the one that signs."""
+        [first, *_] = signing_keys(self.config, self._context.settings)
+        return hashlib.sha256(f"{purpose}\0{first.key}".encode()).digest()
 
     @cached_property
     def _epoch_keys(self) -> list[bytes]:
@@ -135,8 +203,9 @@ class JWTAuthenticator:
         keys = signing_keys(self.config, self._context.settings)
         return [hashlib.sha256(b"epoch\0" + item.key.encode()).digest() for item in keys]
 
-    def _same_epoch(self, account: Account, claims: Mapping[str, Any]) -> bool:
-        given = str(claims.get("epoch")).encode("utf-8", "replace")
+    def same_epoch(self, account: Account, epoch: Any) -> bool:
+        """Whether the account's password is the one that this epoch was of."""
+        given = str(epoch).encode("utf-8", "replace")
         key, hashed = account[self._facts.key], account[PASSWORD]
         return any(
             hmac.compare_digest(_epoch(secret, key, hashed).encode(), given) for secret in self._epoch_keys
@@ -171,6 +240,12 @@ class JWTAuthenticator:
     async def load_user(self, principal: Principal | None, work: UnitOfWork) -> Any:
         """The caller's row as an object of the request's session; None for nobody."""
         return None if principal is None else await work.session().get(self.user_model, principal.id)
+
+
+def session_name(claims: Mapping[str, Any]) -> str:
+    """What a token belongs to: its session; without sessions, its account."""
+    name: str = claims.get("sid") or claims["sub"]
+    return name
 
 
 def _revoked() -> Problem:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jetio import Operation
+from jetio import BackgroundTasks, Endpoint, Operation, Principal, Request
+
+from ..events import AuthEvent
+from .tokens import device_of
 
 if TYPE_CHECKING:
     from ..router import AuthRouter
 
-__all__ = ["make_admin_operation", "remove_admin_operation"]
+__all__ = ["promotion_routes"]
 
 
 class AdminChanged(BaseModel):
@@ -22,23 +26,42 @@ class AdminChanged(BaseModel):
     user_id: Any
 
 
-def make_admin_operation(auth: AuthRouter) -> Operation:
-    """The endpoint that promotes."""
+def promotion_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
+    """Promote and demote, for admins."""
 
-    async def make_admin(id: str, session: AsyncSession) -> AdminChanged:
+    async def make_admin(
+        id: str, request: Request, principal: Principal, session: AsyncSession, later: BackgroundTasks
+    ) -> AdminChanged:
         """Make an account an admin."""
         key = await auth.accounts.set_admin(session, id, admin=True)
+        await told("admin.granted", key, request, principal, session, later)
         return AdminChanged(message="User promoted to admin", user_id=key)
 
-    return Operation("POST", make_admin, tags=["admin"], policy=auth.admin_only())
-
-
-def remove_admin_operation(auth: AuthRouter) -> Operation:
-    """The endpoint that demotes."""
-
-    async def remove_admin(id: str, session: AsyncSession) -> AdminChanged:
+    async def remove_admin(
+        id: str, request: Request, principal: Principal, session: AsyncSession, later: BackgroundTasks
+    ) -> AdminChanged:
         """Take the admin right away; never from the last admin."""
         key = await auth.accounts.set_admin(session, id, admin=False)
+        await told("admin.revoked", key, request, principal, session, later)
         return AdminChanged(message="User is no longer an admin", user_id=key)
 
-    return Operation("POST", remove_admin, tags=["admin"], policy=auth.admin_only(), problems=[409])
+    async def told(
+        name: str,
+        key: Any,
+        request: Request,
+        principal: Principal,
+        session: AsyncSession,
+        later: BackgroundTasks,
+    ) -> None:
+        device = device_of(request)
+        event = AuthEvent(
+            name=name, user_id=str(key), actor_id=principal.sub, address=device.address, agent=device.agent
+        )
+        await auth.events.write(event, session)
+        later.add_task(auth.events.announce, event)
+
+    def operation(handler: Any, *problems: int) -> Operation:
+        return Operation("POST", handler, tags=["admin"], policy=auth.admin_only(), problems=problems)
+
+    yield "/{id}/make-admin", operation(make_admin)
+    yield "/{id}/remove-admin", operation(remove_admin, 409)

@@ -22,14 +22,15 @@ from jetio import (
     require_json,
 )
 
+from .tokens import TokenAnswers, TokenPair, device_of
+
 if TYPE_CHECKING:
     from ..router import AuthRouter
 
-__all__ = ["LoginBody", "LoginOperation", "TokenPair"]
+__all__ = ["LoginBody", "LoginOperation"]
 
 MEDIA = ("application/json", "application/x-www-form-urlencoded")
 LONGEST_BODY = 16 * 1024
-NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 class LoginBody(BaseModel):
@@ -46,19 +47,11 @@ class LoginBody(BaseModel):
     client_secret: SkipJsonSchema[str | None] = Field(default=None, repr=False)
 
 
-class TokenPair(BaseModel):
-    """RFC 6749, section 5.1."""
-
-    access_token: str
-    token_type: str = "bearer"  # noqa: S105 - the name of a type
-    expires_in: int = Field(description="Seconds")
-
-
 class LoginOperation(Operation):
     """Two media types for one body: read by hand, documented here."""
 
     def __init__(self, auth: AuthRouter) -> None:
-        self.auth = auth
+        self.auth, self.tokens = auth, TokenAnswers(auth.authenticator)
         problems = [400, 401, 413, 415, 422, 429]
         super().__init__("POST", self.login, response_model=TokenPair, tags=["auth"], problems=problems)
 
@@ -71,11 +64,15 @@ class LoginOperation(Operation):
 
         Send JSON, or the form of the OAuth2 password flow.
         """
+        tokens = self.tokens
+        tokens.refuse_other_sites(request)
         body = await _read(request)
         identity, field = _identity(body)
-        address = request.client.host if request.client is not None else None
-        token = await self.auth.login(identity, body.password, address=address, field=field)
-        return JsonResponse(token, headers=NO_STORE)
+        device = device_of(request)
+        pair = await self.auth.login(
+            identity, body.password, address=device.address, agent=device.agent, field=field
+        )
+        return tokens.answer(pair)
 
 
 async def _read(request: Request) -> LoginBody:

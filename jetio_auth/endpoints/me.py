@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from jetio import Application, JsonResponse, Operation, Principal, document_of, read_schema, resource_of
 
+from ..backends.jwt import OWN_CLAIMS
 from ..jwt import RESERVED_CLAIMS
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MeOperation"]
 
-_OWN = RESERVED_CLAIMS | {"sub", "epoch"}
+_OWN = RESERVED_CLAIMS | OWN_CLAIMS
 
 
 class MeOperation(Operation):

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from jetio import (
     Application,
+    BackgroundTasks,
     JsonResponse,
     Operation,
     Request,
@@ -21,8 +22,10 @@ from jetio import (
     schemas_for,
 )
 
+from ..events import AuthEvent
 from ..model import ADMIN_FLAGS, UserModel
 from ..passwords import PasswordPolicy
+from .tokens import device_of
 
 if TYPE_CHECKING:
     from ..router import AuthRouter
@@ -42,15 +45,22 @@ class RegisterOperation(Operation):
         self.privileged = frozenset(_privileged(facts))
         body = registration_schema(facts, self.auth.accounts.passwords.policy)
 
-        async def register(request: Request, body: Any, session: AsyncSession) -> Any:
-            return await self.register(request, body, session)
+        async def register(request: Any, body: Any, session: Any, later: Any) -> Any:
+            return await self.register(request, body, session, later)
 
-        register.__annotations__ = {"request": Request, "body": body, "session": AsyncSession}
+        register.__annotations__ = {
+            "request": Request,
+            "body": body,
+            "session": AsyncSession,
+            "later": BackgroundTasks,
+        }
         self.handler = register
         self.response_model = _answer(facts)
         super().build(app, path)
 
-    async def register(self, request: Request, body: BaseModel, session: AsyncSession) -> JsonResponse:
+    async def register(
+        self, request: Request, body: BaseModel, session: AsyncSession, later: BackgroundTasks
+    ) -> JsonResponse:
         """Create an account."""
         fields = type(body).model_fields
         given = {
@@ -58,10 +68,13 @@ class RegisterOperation(Operation):
             for name in body.model_fields_set
             if name not in self.privileged
         }
-        accounts, password = self.auth.accounts, given.pop("password")
-        address = request.client.host if request.client is not None else None
-        await accounts.admit_registration(given, password, address=address)
+        accounts, password, device = self.auth.accounts, given.pop("password"), device_of(request)
+        await accounts.admit_registration(given, password, address=device.address)
         user = await accounts.register(session, given, password)
+        key = str(getattr(user, accounts.facts.key))
+        event = AuthEvent(name="user.registered", user_id=key, address=device.address, agent=device.agent)
+        await self.auth.events.write(event, session)
+        later.add_task(self.auth.events.announce, event)
         content = {"message": "Account created", "status": "active", "user": document_of(user)}
         return JsonResponse(content, status_code=201, headers={"Cache-Control": "no-store"})
 

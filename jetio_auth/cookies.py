@@ -1,0 +1,124 @@
+"""Tokens in cookies, and the proof that the page which sends them is ours."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from jetio import Problem
+
+__all__ = ["CSRF_COOKIE", "CSRF_HEADER", "REFRESH_COOKIE", "CookieTransport"]
+
+CSRF_COOKIE, CSRF_HEADER = "csrf_token", "x-csrf-token"
+REFRESH_COOKIE = "refresh_token"
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+class CookieTransport:
+    """A token in a cookie that scripts cannot read.
+
+    Cookies come along whichever page sends the request: for one that changes something, and for a WebSocket, the
+    origin must be our own and the header must repeat the token in the readable cookie, which is made from the
+    session, so that a cookie planted by a neighbour is of no use (OWASP ASVS 5, 3.5.1).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        refresh_path: str,
+        secure: Callable[[], bool],
+        httponly: bool,
+        samesite: Literal["lax", "strict", "none"],
+        key: Callable[[], bytes],
+    ) -> None:
+        self.name, self._refresh_path = name, refresh_path
+        self._secure, self._httponly, self._samesite, self._key = secure, httponly, samesite, key
+
+    def read(self, connection: HTTPConnection) -> str | None:
+        """The access token, None where there is none."""
+        return connection.cookies.get(self.name) or None
+
+    def read_refresh(self, connection: HTTPConnection) -> str | None:
+        """The refresh token, None where there is none."""
+        return connection.cookies.get(REFRESH_COOKIE) or None
+
+    def guard(self, connection: HTTPConnection, session: str) -> None:
+        """Raises 403 `csrf_failed` where another site may have made the browser send this."""
+        websocket = connection.scope["type"] == "websocket"
+        if not websocket and connection.scope["method"] in _SAFE:
+            return
+        self.guard_origin(connection)
+        if websocket:  # a browser cannot give it headers; its origin is always told
+            if "origin" not in connection.headers:
+                raise _forged("The request does not tell its origin")
+            return
+        given = connection.headers.get(CSRF_HEADER, "")
+        if not hmac.compare_digest(given.encode("latin-1"), self.csrf_of(session).encode()):
+            raise _forged(f"The header X-CSRF-Token does not hold the value of the cookie {CSRF_COOKIE}")
+
+    def guard_origin(self, connection: HTTPConnection) -> None:
+        """Raises 403 `csrf_failed` where the browser says that another site sends this."""
+        if not _same_origin(connection):
+            raise _forged("The request comes from another site")
+
+    def csrf_of(self, session: str) -> str:
+        """What the header must repeat in this session."""
+        return hmac.digest(self._key(), session.encode(), "sha256").hex()
+
+    def write(self, response: Response, pair: Mapping[str, Any], session: str) -> None:
+        """Put the tokens into cookies; the refresh token goes to its own route alone."""
+        self._set(response, self.name, pair["access_token"], pair["expires_in"])
+        lasting = pair.get("refresh_expires_in", pair["expires_in"])
+        if "refresh_token" in pair:
+            self._set(response, REFRESH_COOKIE, pair["refresh_token"], lasting, path=self._refresh_path)
+        self._set(response, CSRF_COOKIE, self.csrf_of(session), lasting, httponly=False)
+
+    def clear(self, response: Response) -> None:
+        """Take the cookies away."""
+        for name, path in ((self.name, "/"), (REFRESH_COOKIE, self._refresh_path), (CSRF_COOKIE, "/")):
+            response.delete_cookie(
+                name,
+                path=path,
+                secure=self._secure(),
+                httponly=self._httponly and name != CSRF_COOKIE,
+                samesite=self._samesite,
+            )
+
+    def _set(
+        self,
+        response: Response,
+        name: str,
+        value: str,
+        seconds: int,
+        *,
+        path: str = "/",
+        httponly: bool | None = None,
+    ) -> None:
+        response.set_cookie(
+            name,
+            value,
+            max_age=seconds,
+            path=path,
+            secure=self._secure(),
+            httponly=self._httponly if httponly is None else httponly,
+            samesite=self._samesite,
+        )
+
+
+def _same_origin(connection: HTTPConnection) -> bool:
+    """By what the browser says; whoever is no browser says nothing, and holds no cookies of others."""
+    site = connection.headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = connection.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower()
+
+
+def _forged(detail: str) -> Problem:
+    return Problem(403, "csrf_failed", detail)

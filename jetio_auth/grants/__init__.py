@@ -1,0 +1,1 @@
+"""Ways to get an access token other than a password."""

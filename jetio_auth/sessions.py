@@ -1,0 +1,163 @@
+"""Sessions: one for each login, ended by a logout, and known to every token that it has given."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import time
+from typing import Any
+
+from sqlalchemy import BigInteger, Executable, bindparam, delete, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from jetio import Database, UnitOfWork
+
+from .context import AuthContext
+from .tables import SessionTables
+from .transports import refused
+
+__all__ = ["Device", "Session", "Sessions", "claims_of"]
+
+_AGENT = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """Where a login came from, as far as the request tells; shown to the account's owner."""
+
+    address: str | None = None
+    agent: str | None = None
+    method: str = "password"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One login, as its owner sees it; times are seconds since 1970."""
+
+    id: str
+    created: int
+    seen: int
+    expires: int
+    address: str | None
+    agent: str | None
+    method: str
+
+
+class Sessions:
+    """The logins of accounts; `seconds` is the longest that one may be kept alive by refreshing."""
+
+    def __init__(self, context: AuthContext, tables: SessionTables, seconds: int) -> None:
+        self._context, self._seconds = context, seconds
+        table = tables.sessions
+        columns = table.c
+        now: Any = bindparam("now", type_=BigInteger)
+        own = columns.user_id == bindparam("user", type_=columns.user_id.type)
+        lasting = (columns.ended.is_(None), columns.expires > now)
+        shown = [columns[name] for name in Session.__slots__]
+        self._statements: Mapping[str, Callable[[], Executable]] = {
+            "begin": lambda: insert(table).values(
+                {name: bindparam(f"v_{name}", type_=columns[name].type) for name in _BEGUN}
+            ),
+            "expire": lambda: delete(table).where(own, columns.expires <= now),
+            "list": lambda: (
+                select(*shown)
+                .where(own, *lasting)
+                .order_by(columns.seen.desc(), columns.created.desc(), columns.id)
+            ),
+            "end": lambda: (
+                update(table).where(own, columns.id == bindparam("sid"), *lasting).values(ended=now)
+            ),
+            "end others": lambda: (
+                update(table)
+                .where(own, columns.ended.is_(None))
+                .where(or_(bindparam("sid", type_=columns.id.type).is_(None), columns.id != bindparam("sid")))
+                .values(ended=now)
+            ),
+            "renew": lambda: (
+                update(table)
+                .where(own, columns.id == bindparam("sid"), *lasting)
+                .values(epoch=bindparam("v_epoch"), seen=now)
+            ),
+            "ends": lambda: select(columns.expires, columns.claims).where(
+                own, columns.id == bindparam("sid"), *lasting
+            ),
+        }
+
+    async def begin(
+        self, work: UnitOfWork, user: Any, epoch: str, device: Device, claims: Mapping[str, Any]
+    ) -> tuple[str, int]:
+        """A new session of an account: its id, and the second when it ends whatever is refreshed."""
+        now, sid = int(time()), secrets.token_urlsafe(16)
+        values = {
+            "id": sid,
+            "user_id": user,
+            "epoch": epoch,
+            "method": device.method,
+            "created": now,
+            "seen": now,
+            "expires": now + self._seconds,
+            "address": device.address,
+            "agent": device.agent[:_AGENT] if device.agent is not None else None,
+            "claims": json.dumps(dict(claims)) if claims else None,
+        }
+        await work.run(self._query("begin"), {f"v_{name}": value for name, value in values.items()})
+        return sid, now + self._seconds
+
+    async def forget_expired(self, user: Any) -> None:
+        """Drop what has ended by itself. A transaction of its own: it locks rows that a login need not wait for."""
+        async with self._database.transaction() as work:
+            await work.run_alone(self._query("expire"), {"user": user, "now": int(time())}, writes=True)
+
+    async def list(self, user: Any) -> Sequence[Session]:
+        """The sessions of an account that last, the one that was used last first."""
+        query = self._query("list")
+        async with self._database.transaction(writes=False) as work:
+            rows = query.decode(await work.run_alone(query, {"user": user, "now": int(time())}))
+        return [Session(**dict(zip(Session.__slots__, row, strict=True))) for row in rows]
+
+    async def end(self, work: UnitOfWork, user: Any, sid: str) -> bool:
+        """End one session of an account; whether there was such a one."""
+        result = await work.run(self._query("end"), {"user": user, "sid": sid, "now": int(time())})
+        return result.count > 0
+
+    async def end_others(self, work: UnitOfWork, user: Any, sid: str | None) -> None:
+        """End all sessions of an account but this one; None: all."""
+        await work.run(self._query("end others"), {"user": user, "sid": sid, "now": int(time())})
+
+    async def end_all_in(self, session: AsyncSession, user: Any) -> None:
+        """End all sessions of an account in the caller's transaction."""
+        values = {"user": user, "sid": None, "now": int(time())}
+        await session.execute(self._statements["end others"](), values)
+
+    async def renew(self, work: UnitOfWork, user: Any, sid: str, epoch: str) -> tuple[int, str | None]:
+        """Keep a session through a change of the password: the second when it ends, and its claims.
+
+        Raises 401 `token_revoked` where it is over.
+        """
+        now = int(time())
+        await work.run(self._query("renew"), {"user": user, "sid": sid, "v_epoch": epoch, "now": now})
+        query = self._query("ends")
+        rows = query.decode(await work.run(query, {"user": user, "sid": sid, "now": now}))
+        if not rows:  # it was ended between the login and this
+            raise refused("The session is over", code="token_revoked")
+        return rows[0][0], rows[0][1]
+
+    @property
+    def _database(self) -> Database:
+        return self._context.database
+
+    def _query(self, name: str) -> Any:
+        return self._database.shaped((self, name), self._statements[name])
+
+
+_BEGUN = (
+    "id", "user_id", "epoch", "method", "created", "seen", "expires", "address", "agent", "claims",
+)  # fmt: skip
+
+
+def claims_of(stored: str | None) -> dict[str, Any]:
+    """The further claims with which a session began."""
+    found: dict[str, Any] = json.loads(stored) if stored else {}
+    return found
