@@ -64,6 +64,8 @@ def errors_of(answer: Any) -> set[tuple[str, str]]:
 
 # ---- what it reads -----------------------------------------------------------------------------------------
 
+PAIR = {"access_token", "token_type", "expires_in", "refresh_token", "refresh_expires_in"}
+
 
 def test_json_and_form_by_username_and_email(site: Site, alice: Person) -> None:
     """One route takes JSON and the OAuth2 form; `username` may be either name, `email` only the email."""
@@ -72,7 +74,7 @@ def test_json_and_form_by_username_and_email(site: Site, alice: Person) -> None:
         body = {**fields, "password": PASSWORD}
         for answer in (site.client.post("/login", json=body), site.client.post("/login", data=body)):
             assert answer.status_code == 200
-            assert answer.json().keys() == {"access_token", "token_type", "expires_in"}
+            assert answer.json().keys() == PAIR
             assert answer.headers["cache-control"] == "no-store"
     wrong = site.client.post("/login", json={"email": alice.username, "password": PASSWORD})
     assert wrong.status_code == 401

@@ -94,7 +94,9 @@ def test_a_rule_is_told_the_key_as_the_column_has_it(database_url: str, rule: An
             assert client.request(method, "/hinges/1,l%2Cr", **body).status_code < 300
             assert client.request(method, f"/locks/{some}", **body).status_code == 404
             assert client.request(method, "/doors/1", **body).status_code < 300
-        told = [asked for asked in ASKED if asked is not None]  # the rule of rows that others refer to has none
+        told = [
+            asked for asked in ASKED if asked is not None
+        ]  # the rule of rows that others refer to has none
         assert {*told} == {(1, "l,r"), some, 1}
         assert {type(asked) for asked in told} == {tuple, uuid.UUID, int}
 

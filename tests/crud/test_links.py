@@ -131,9 +131,7 @@ def test_a_rule_over_the_link_table_of_two_models(database_url: str, fast_path: 
     badges = CrudRouter(
         Badge,
         policy={
-            "*": rows(
-                lambda access: exists().where(wearing.c.badge_id == Badge.id, wearing.c.member_id == 2)
-            )
+            "*": rows(lambda access: exists().where(wearing.c.badge_id == Badge.id, wearing.c.member_id == 2))
         },
     )
     with serve(
