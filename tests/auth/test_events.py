@@ -128,7 +128,7 @@ def test_handlers_are_told_after_the_commit(quick: Site) -> None:
 
 def test_a_handler_that_fails_undoes_nothing(quick: Site, caplog: pytest.LogCaptureFixture) -> None:
     """The login is done; the failure is logged; other handlers are told."""
-    told = []
+    told: list[AuthEvent] = []
 
     def fails(event: AuthEvent) -> None:
         raise RuntimeError("no")
