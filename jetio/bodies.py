@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from functools import partial
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, NotRequired, Union, get_args, get_origin
@@ -15,9 +15,10 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from typing_extensions import TypedDict  # typing's own serves pydantic from Python 3.12 on
 
-from .body import LARGE, entries_of, field_errors, parse_json, parse_large, require_json
+from .body import entries_of, field_errors, parse_json, require_json
 from .call import Call
 from .errors import ConfigError, FieldError, Problem, ValidationError
+from .large import LARGE, parse_large
 from .parameters import Step, default_of, is_list
 from .params import MISSING, Marker
 
@@ -31,11 +32,12 @@ FILES = (UploadFile, UploadFile | None, list[UploadFile], list[UploadFile] | Non
 
 @dataclass(frozen=True, slots=True)
 class BodySpec:
-    """A documented body: its media types and its type."""
+    """A documented body: its media types and its type; `others` are media types that have another one."""
 
     media: tuple[str, ...]
     adapter: TypeAdapter[Any]
     required: bool = True
+    others: Mapping[str, TypeAdapter[Any]] = field(default_factory=dict)
 
 
 class Wanted(NamedTuple):

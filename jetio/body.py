@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import difflib
-import gc
 import itertools
 import json
-import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import orjson
 from pydantic import ValidationError as PydanticError
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request, empty_send
 from starlette.types import Message, Receive, Scope, Send
 
 from .errors import FieldError, Problem, ValidationError
 
 __all__ = [
-    "LARGE",
     "BodyRequest",
     "RequestBody",
     "entries_of",
     "field_errors",
     "parse_json",
-    "parse_large",
     "read_body",
     "require_json",
 ]
@@ -218,35 +213,6 @@ class BodyRequest(Request):
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The whole body; raises 413 `content_too_large`, without reading on, past `limit` bytes."""
     return await RequestBody(scope, receive, limit).read()
-
-
-LARGE = 64 * 1024
-"""Bodies of more bytes are parsed in a thread: a megabyte of brackets takes longer than others may wait."""
-
-Parsed = TypeVar("Parsed")
-
-_collecting = threading.Lock()
-_parsing = 0
-
-
-async def parse_large(parse: Callable[[], Parsed]) -> Parsed:
-    """What `parse` returns, without holding the loop."""
-    return await run_in_threadpool(_without_collections, parse)
-
-
-def _without_collections(parse: Callable[[], Parsed]) -> Parsed:
-    """Half a million new lists make the collector look at all of them ten times, and none is garbage."""
-    global _parsing
-    with _collecting:
-        _parsing += 1
-        gc.disable()
-    try:
-        return parse()
-    finally:
-        with _collecting:
-            _parsing -= 1
-            if not _parsing:
-                gc.enable()
 
 
 class JsonValidator(Protocol):

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, create_model
 from pydantic import Field as Limit
 
+from .columns import is_document
 from .resource import Field, Resource
 
 __all__ = ["Schemas", "read_schema", "schemas_for", "write_schemas"]
@@ -31,11 +32,12 @@ _cache: dict[Any, Any] = {}
 
 @dataclass(frozen=True, slots=True)
 class Schemas:
-    """The request schemas of one router's view of a resource."""
+    """The request schemas of one router's view of a resource; `merge` is `patch` as a merge patch documents it."""
 
     create: type[BaseModel]
     replace: type[BaseModel]
     patch: type[BaseModel]
+    merge: type[BaseModel]
     creatable: Mapping[str, Field]
     updatable: Mapping[str, Field]
 
@@ -60,6 +62,9 @@ def write_schemas(resource: Resource, owner: str | None, admin: bool) -> Schemas
     suffix = _suffix(resource, owner, admin)
     title = resource.title
     model = partial(_model, resource)
+    patch = model(f"{title}Patch{suffix}", updatable, _patch_field, f"The fields of a {title} to change.")
+    told = f"The fields of a {title} to change; objects are merged into the documents that are there."
+    merges = any(is_document(item.column.type) for item in updatable.values())
     return Schemas(
         create=model(f"{title}Create{suffix}", creatable, _create_field, f"A new {title}."),
         replace=model(
@@ -68,7 +73,8 @@ def write_schemas(resource: Resource, owner: str | None, admin: bool) -> Schemas
             _create_field,
             f"All of a {title}: what is left out returns to its default.",
         ),
-        patch=model(f"{title}Patch{suffix}", updatable, _patch_field, f"The fields of a {title} to change."),
+        patch=patch,
+        merge=model(f"{title}Merge{suffix}", updatable, _merge_field, told) if merges else patch,
         creatable=creatable,
         updatable=updatable,
     )
@@ -129,6 +135,12 @@ def _patch_field(item: Field) -> tuple[Any, Any]:
     return _optional(item), Limit(
         default=None, alias=_alias(item), description=_description(item), json_schema_extra=_drop_default
     )
+
+
+def _merge_field(item: Field) -> tuple[Any, Any]:
+    """An object is merged before it is judged: null takes a member away, and what is missing stays (RFC 7396)."""
+    annotation, limit = _patch_field(item)
+    return (dict[str, Any] | annotation if is_document(item.column.type) else annotation), limit
 
 
 def _drop_default(schema: Any) -> None:

@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[int, str], ...] = (
     # (floor, modules). On one floor the later line may import the earlier ones, never the other way;
     # modules on one line do not know each other. A package stands for all that is in it.
     (0, "errors"),
-    (0, "config callables"),
+    (0, "config callables large"),
     (1, "body columns params numerals"),
     (1, "wire"),
     (1, "dialects"),

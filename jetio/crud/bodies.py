@@ -12,10 +12,11 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic import ValidationError as PydanticError
 from pydantic_core import from_json
 
-from ..body import LARGE, RequestBody, entries_of, parse_large, problem_of, refuse_ambiguous, require_json
+from ..body import RequestBody, entries_of, problem_of, refuse_ambiguous, require_json
 from ..columns import PlainText, is_document
 from ..dialects.values import dump, json_form
 from ..errors import FieldError, Problem, ValidationError
+from ..large import LARGE, parse_large
 from ..resource import Field, Resource
 from ..schemas import field_names
 from .plan import given_values, merge_patch

@@ -312,6 +312,12 @@ class Update(_Alter):
     action, method = "update", "PATCH"
     media = (*JSON, MERGE_PATCH)
 
+    def _describe(self) -> None:
+        super()._describe()
+        patch, merge = self.parts.schemas[True].patch, self.parts.schemas[True].merge
+        others = {MERGE_PATCH: TypeAdapter(merge)} if merge is not patch else {}
+        self.spec.body = BodySpec(self.media, TypeAdapter(patch), others=others)
+
     def _schema(self, admin: bool) -> type[BaseModel]:
         return self.parts.schemas[admin].patch
 

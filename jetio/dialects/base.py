@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.types import TypeEngine
 
+from ..large import parse_document
 from .faults import ConnectionLost, DatabaseFault
 from .query import Codec, Processor, Query, Result
 from .values import json_form
@@ -69,6 +70,7 @@ class Dialect(ABC):
             "max_overflow": 0,
             "pool_timeout": WAIT_SECONDS,
             "pool_use_lifo": True,
+            "json_deserializer": parse_document,
             "hide_parameters": True,  # an exception goes into logs, what was written into the row does not
         }
 

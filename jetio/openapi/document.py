@@ -66,7 +66,8 @@ def _info(app: Described) -> Document:
 def _types(spec: OperationSpec) -> Iterator[tuple[Mode, TypeAdapter[Any]]]:
     yield from (("validation", item.adapter) for item in spec.parameters)
     if spec.body is not None:
-        yield "validation", spec.body.adapter
+        for adapter in (spec.body.adapter, *spec.body.others.values()):
+            yield "validation", adapter
     yield from (("serialization", answer.adapter) for answer in spec.answers if answer.adapter is not None)
 
 
@@ -138,8 +139,12 @@ class _Writer:
         return {**told, "required": item.required or in_path, "schema": schema}
 
     def _body(self, body: BodySpec) -> Document:
-        schema = self.components.schema(body.adapter, "validation")
-        return {"required": body.required, "content": {media: {"schema": schema} for media in body.media}}
+        told = {media: body.others.get(media, body.adapter) for media in body.media}
+        content = {
+            media: {"schema": self.components.schema(adapter, "validation")}
+            for media, adapter in told.items()
+        }
+        return {"required": body.required, "content": content}
 
     def _responses(self, spec: OperationSpec) -> Document:
         told = {answer.status: self._answer(answer) for answer in spec.answers}
