@@ -40,11 +40,11 @@ async def test_each_test_gets_an_empty_database(database_url: str, attempt: int)
     async with engine.begin() as connection:
         await connection.execute(text("CREATE TABLE things (name VARCHAR(20) PRIMARY KEY)"))
         await connection.execute(
-            text("INSERT INTO things VALUES ('caf\u00e9 \U0001f600'), ('CAF\u00c9 \U0001f600')")
+            text("INSERT INTO things VALUES ('caf\u00e9 \U0001f600'), ('tea \U0001f600')")
         )
         names = set(await connection.scalars(text("SELECT name FROM things")))
     await engine.dispose()
-    assert names == {"café 😀", "CAFÉ 😀"}
+    assert names == {"café 😀", "tea 😀"}
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jetio import Endpoint, Header, JsonResponse, Operation, Problem, Request
+from jetio import Endpoint, FieldError, Header, JsonResponse, Operation, Request, ValidationError
 
 from .tokens import TokenAnswers, TokenPair, device_of
 
@@ -46,8 +46,8 @@ def refresh_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
             tokens.refuse_other_sites(request)
             given.append(cookie)
         if len(given) != 1:
-            detail = "Two refresh tokens were given" if given else "A refresh token is missing"
-            raise Problem(400, "bad_request", detail)
+            code, message = ("repeated", "Two tokens were given") if given else ("missing", "Field required")
+            raise ValidationError([FieldError(code, message, pointer="/refresh_token")])
         return tokens.answer(await auth.logins.refresh(given[0], device_of(request)))
 
-    yield "/refresh", Operation("POST", refresh, response_model=TokenPair, tags=["auth"], problems=[400, 401])
+    yield "/refresh", Operation("POST", refresh, response_model=TokenPair, tags=["auth"], problems=[401])

@@ -132,13 +132,13 @@ def test_tabs_that_refresh_at_once_get_the_same_successor(site: Site) -> None:
 
 
 def test_a_refresh_token_is_given_in_one_place(quick: Site) -> None:
-    """In the body or in X-Refresh-Token; none, or two that may differ, is a 400."""
+    """In the body or in X-Refresh-Token; none, or two that may differ, is a 422."""
     first = pair_of(quick)
     by_header = quick.client.post("/refresh", headers={"X-Refresh-Token": first["refresh_token"]})
     token = by_header.json()["refresh_token"]
-    assert code(quick.client.post("/refresh"), 400) == "bad_request"
+    assert code(quick.client.post("/refresh"), 422) == "validation"
     both = quick.client.post("/refresh", headers={"X-Refresh-Token": token}, json={"refresh_token": token})
-    assert code(both, 400) == "bad_request"
+    assert code(both, 422) == "validation"
     assert refresh(quick, token).status_code == 200
 
 

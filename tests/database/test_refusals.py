@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 from sqlalchemy import String, func, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from jetio import Change, CrudRouter
+from jetio import Change, CrudRouter, Database, Jetio, JetioModel
 from jetio.dialects import ConnectionLost, ConstraintViolated
-from tests.database.notes import COUNT, Model, Note, add, application, opened, run, talking
+from tests.database.notes import COUNT, SETTINGS, Note, add, opened, run, talking
+from tests.registries import own_registry
 
 
-class Stamp(Model):
+class Own(JetioModel):
+    """Tables of these tests alone."""
+
+    __abstract__ = True
+    registry = _sa_registry = own_registry()
+    metadata = registry.metadata
+
+
+class Stamp(Own):
     """A row whose code the server makes, and makes too long."""
 
     code: Mapped[str] = mapped_column(String(3), default=lambda: "too long")
@@ -25,12 +35,19 @@ def overflow(change: Change) -> None:
     change.values["number"] = 2**70
 
 
+def stamps(database: Database, **options: Any) -> Jetio:
+    """An application of this table."""
+    app = Jetio(database=database, metadata=Own.metadata, settings=SETTINGS)
+    CrudRouter(Stamp, **options).register_routes(app)
+    return app
+
+
 @pytest.mark.parametrize("fast_path", [True, False], ids=["driver", "session"])
 async def test_a_value_that_no_column_holds_is_told(database_url: str, fast_path: bool) -> None:
     """A hook that writes a number of 71 bits is a 422 on every database, and nothing is kept."""
     async with opened(database_url, fast_path=fast_path) as database:
-        router = CrudRouter(Stamp, hooks={"before_create": overflow})
-        app = application(database, router)
+        await database.create_tables(Own.metadata)
+        app = stamps(database, hooks={"before_create": overflow})
         async with talking(app) as client:
             answer = await client.post("/stamps", json={"code": "a"})
             assert answer.status_code == 422, answer.text
@@ -43,8 +60,9 @@ async def test_a_text_that_is_too_long_names_its_field(mariadb_url: str, fast_pa
     """MariaDB tells which column was too short; the answer names its field."""
     async with (
         opened(mariadb_url, fast_path=fast_path) as database,
-        talking(application(database, CrudRouter(Stamp))) as client,
+        talking(stamps(database)) as client,
     ):
+        await database.create_tables(Own.metadata)
         answer = await client.post("/stamps", json={})
         assert answer.status_code == 422
         assert [(entry["pointer"], entry["code"]) for entry in answer.json()["errors"]] == [
