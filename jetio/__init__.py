@@ -49,6 +49,7 @@ from .principal import Authenticator, Principal, SecurityScheme
 from .resource import add_rules, resource_of
 from .routing import Application, Endpoint
 from .schemas import read_schema, schemas_for
+from .security import SecurityContext
 
 __version__ = "0.1.0"
 
@@ -92,6 +93,7 @@ __all__ = [
     "Query",
     "Request",
     "Response",
+    "SecurityContext",
     "SecurityScheme",
     "SessionLocal",
     "Settings",

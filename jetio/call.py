@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextvars import Token
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -17,6 +18,7 @@ from .body import BodyRequest, RequestBody
 from .errors import ConfigError, Problem
 from .policy import Access, Allow, Decision, Deny, Policy
 from .principal import Principal, identify
+from .security import CALLER
 
 if TYPE_CHECKING:
     from .database import UnitOfWork
@@ -40,6 +42,7 @@ class Call:
     _decided: tuple[Policy, ...] = ()
     _query: dict[str, list[str]] | None = None
     _cookies: Mapping[str, str] | None = None
+    _before: Token[Principal | None] | None = None
 
     def __init__(
         self,
@@ -116,7 +119,7 @@ class Call:
         if not self.identified:
             finder = (policy.authenticator if policy is not None else None) or self.app.authenticator
             if finder is not None:
-                self.principal = await identify(finder, self.connection, self.work)
+                self._know(await identify(finder, self.connection, self.work))
                 self.identified = True
         return self.principal
 
@@ -127,8 +130,19 @@ class Call:
         await self.identify(rule)
         access = self._access(rule)
         _admit(await rule(access), access.principal, rule)
-        self.principal = access.principal
+        if access.principal is not self.principal:  # a dependency of the older kind has found the caller
+            self._know(access.principal)
         self._decided += (rule,)
+
+    def _know(self, principal: Principal | None) -> None:
+        self.principal = principal
+        before = CALLER.set(principal)
+        self._before = self._before or before
+
+    def forget(self) -> None:
+        """Let whoever called this see the caller that was known before."""
+        if self._before is not None:
+            CALLER.reset(self._before)
 
     def _access(self, rule: Policy) -> Access:
         if self._asked is not None:

@@ -203,6 +203,12 @@ class Operation:
             action=self.name, writes=self.writes, limit=self.limit, keep=self.keep,
         )  # fmt: skip
         try:
+            await self._answer(call, scope, receive, send)
+        finally:
+            call.forget()
+
+    async def _answer(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
             if self.asks:
                 await admit(call, self.signature, self.rules)
             result = await self.signature.call(call)

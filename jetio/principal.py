@@ -15,6 +15,11 @@ __all__ = ["Authenticator", "Principal", "SecurityScheme", "identify"]
 
 _NONE: frozenset[str] = frozenset()
 _EMPTY: Mapping[str, Any] = {}
+ABOUT_TOKENS = frozenset(
+    {"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "typ"}
+    | {"epoch", "impersonated_by", "scope", "amr", "sid"}
+)
+"""Claims that are of the token, and say nothing else of the caller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,31 @@ class Principal:
     def has_role(self, role: str) -> bool:
         """Whether the caller has that role; admins have the role `admin`."""
         return role in self.roles
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """The claims that the application added to the token, and `is_admin`. For display: rules read `roles`."""
+        own = {name: value for name, value in self.claims.items() if name not in ABOUT_TOKENS}
+        return {**own, "is_admin": self.is_admin}
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """The claim `groups`: a list of names, or one name."""
+        given = self.claims.get("groups")
+        many = [given] if isinstance(given, str) else given if isinstance(given, list | tuple) else ()
+        return frozenset(item for item in many if isinstance(item, str))
+
+    @property
+    def org_id(self) -> str | None:
+        """The claim `org_id`."""
+        given = self.claims.get("org_id")
+        return None if given is None else str(given)
+
+    @property
+    def jti(self) -> str | None:
+        """The id of the token that the caller showed."""
+        given: str | None = self.claims.get("jti")
+        return given
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,4 +51,7 @@ class SocketOperation:
             error = raised
             raise
         finally:
-            await call.abandon(error)
+            try:
+                await call.abandon(error)
+            finally:
+                call.forget()

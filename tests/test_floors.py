@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[int, str], ...] = (
     (1, "database"),
     (1, "defaults"),
     (1, "principal"),
+    (1, "security"),
     (2, "decisions"),
     (2, "policy"),
     (2, "models"),

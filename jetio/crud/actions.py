@@ -22,6 +22,7 @@ from ..principal import Authenticator, identify
 from ..resource import Resource
 from ..routing import Application
 from ..schemas import Schemas, read_schema
+from ..security import CALLER
 from .hooks import Hooks
 from .query import Paging, parse_key
 from .reader import Reader
@@ -95,17 +96,25 @@ class Action(ABC):
         work = self.app.database.unit_of_work(writes=self.writes)
         sent = RequestBody(scope, receive, self.limit)
         scope["jetio.body"] = sent  # an exception handler may look at what was sent
+        before = CALLER.set(None) if self.asks else None
         try:
             access, decision = await self._admit(scope, sent, work)
             await self._serve(scope, sent, send, access, decision)
         finally:
-            await work.rollback()  # after a commit there is nothing left to undo, and nothing to hold
+            try:
+                await work.rollback()  # after a commit there is nothing left to undo, and nothing to hold
+            finally:
+                if before is not None:
+                    CALLER.reset(before)
 
     async def _admit(self, scope: Scope, sent: RequestBody, work: UnitOfWork) -> tuple[Access, Decision]:
         """Identify and decide: before anything else of the request is looked at."""
         request = BodyRequest(sent)
         finder = self.parts.authenticator
-        principal = await identify(finder, request, work) if self.asks and finder is not None else None
+        principal = None
+        if self.asks and finder is not None:
+            principal = await identify(finder, request, work)
+            CALLER.set(principal)
         model = self.resource.model
         key = None if self.whole or self.rule is None else partial(self._item_id, scope)
         access = Access(
@@ -123,6 +132,8 @@ class Action(ABC):
         decision = await self.rule(access)
         if isinstance(decision, Deny):
             decision.raise_for(access.principal)
+        if access.principal is not principal:  # a dependency of the older kind has found the caller
+            CALLER.set(access.principal)
         return access, decision
 
     @abstractmethod
