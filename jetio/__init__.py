@@ -26,6 +26,7 @@ from .defaults import settings as default_settings
 from .dependencies import BodySpec
 from .dialects import ConstraintViolated
 from .errors import ConfigError, FieldError, JetioError, Problem, ValidationError, not_found
+from .marks import allow_anonymous, guard
 from .middleware import BaseMiddleware
 from .models import Base, JetioModel, TimestampMixin
 from .openapi.ui import add_swagger_ui
@@ -105,12 +106,14 @@ __all__ = [
     "add_hooks",
     "add_rules",
     "add_swagger_ui",
+    "allow_anonymous",
     "authenticated",
     "create_tables",
     "default_database",
     "default_settings",
     "document_of",
     "engine",
+    "guard",
     "not_found",
     "parse_json",
     "parse_key",

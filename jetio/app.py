@@ -26,9 +26,10 @@ from .middleware import open_to_all
 from .models import Base
 from .openapi.document import make_document
 from .operation import Operation
-from .policy import Policy, PolicyLike
+from .policy import Policy, PolicyLike, as_policy
 from .principal import Authenticator
 from .problems import ErrorPage, ExceptionHandler, ProblemWriter
+from .protection import Protection
 from .routing import Endpoint, JetioRouter, PathRoute, convertors_of
 from .sockets import SocketOperation
 
@@ -80,6 +81,7 @@ class Jetio(Starlette):
         self._user_lifespan = lifespan
         self._events: dict[str, list[Step]] = {"startup": [], "shutdown": []}
         self._authenticator: Authenticator | None = None
+        self._protection: Protection | None = None
         self._read_rules = ReadRules(self)
         self._paths: dict[str, PathRoute] = {}
         self._places: dict[tuple[str, str], Endpoint] = {}
@@ -200,6 +202,24 @@ class Jetio(Starlette):
                 raise ConfigError("two authenticators for one application; register one AuthRouter")
         self._authenticator = self._authenticator or authenticator
 
+    def protect(
+        self,
+        rule: PolicyLike,
+        *,
+        open: Sequence[str] = (),
+        spares: Callable[[Any], bool] = lambda endpoint: False,
+    ) -> None:
+        """Make this the rule of every route that has none of its own: handlers, CRUD, WebSockets, mounts.
+
+        `@allow_anonymous` and `policy=public()` open a route, `open` what is mounted at these paths, `spares`
+        endpoints that close themselves. Outside of production the documentation stays open.
+        """
+        if self._built:
+            raise ConfigError("protect() comes after the application was built; call it before")
+        if self._protection is not None:
+            self._tell("protect() is called twice; write one rule")
+        self._protection = Protection(as_policy(rule), open, spares)
+
     @property
     def authenticator(self) -> Authenticator | None:
         """What finds out who is calling; None: nobody asks."""
@@ -226,9 +246,17 @@ class Jetio(Starlette):
             for path, endpoint in self.endpoints:
                 with mistakes:
                     endpoint.build(self, path)
+            if self._protection is not None:
+                with mistakes:
+                    self._protection.build(self, self.router.routes)
+                self.router.guard = self._protection.handle
             mistakes.tell()
             self.router.index()
             self._built = True
+
+    def default_rule(self, of: object) -> Policy | None:
+        """What an endpoint or a router obeys that has no rule of its own; None: it is open."""
+        return None if self._protection is None else self._protection.rule_of(of)
 
     def read_rules(self, model: type[Any], *, own: bool = True) -> Sequence[Policy]:
         """The read rules of the model's rows; without `own` those of classes that share its table alone."""

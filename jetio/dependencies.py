@@ -16,6 +16,7 @@ from .bodies import FILES, BodySpec, Wanted, body_steps, is_document
 from .call import Call
 from .callables import hints_of, target_of, unknown_name
 from .errors import ConfigError, Mistakes
+from .marks import is_open, marks_of
 from .parameters import Parameter, Step, adapter_of, is_list, parameter_step
 from .params import MISSING, Marker, Needed
 from .policy import Policy, gives_policy
@@ -167,11 +168,17 @@ class _Reader:
             return _user_by(rule), True
         plan = _Reader(self.context, dependency, above, f"{self.place} -> {_name(dependency)}").read()
         self._document(plan.parameters)
-        signature.rules += plan.rules
+        signature.rules += [*self._marks(dependency, above), *plan.rules]
         signature.login = max(signature.login, plan.login, key=LOGINS.index)
         signature.takes_connection |= plan.takes_connection
         signature.holds |= plan.holds
         return invoker(plan), plan.holds
+
+    def _marks(self, dependency: Any, above: tuple[Any, ...]) -> list[Rule]:
+        """The rules that decorators left on it."""
+        if is_open(dependency):
+            raise ConfigError(f"allow_anonymous opens handlers; {_name(dependency)} is a dependency")
+        return [Rule(self.context.bind(rule), above) for rule in marks_of(dependency)]
 
     def _cached(self, dependency: Any, make: Make, marker: Needed) -> Step:
         key = _key(dependency)

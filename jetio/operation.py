@@ -27,6 +27,7 @@ from .call import Call
 from .callables import hints_of, unknown_name
 from .dependencies import BodySpec, Context, Parameter, Rule, Signature, read_signature
 from .errors import ConfigError, Mistakes
+from .marks import is_open, marks_of
 from .policy import Policy, PolicyLike, as_policy
 from .routing import Application, convertors_of, header_list
 
@@ -93,6 +94,8 @@ class OperationSpec:
 class Operation:
     """A handler for one method of one path."""
 
+    takes_rules = True
+
     def __init__(
         self,
         method: str,
@@ -139,7 +142,7 @@ class Operation:
         mistakes = Mistakes(self.where)
         with mistakes:
             self.signature, self.rules = read_handler(
-                self.handler, self.policy, app, self.method, path, self.where
+                self.handler, self.policy, app, self.method, path, self.where, app.default_rule(self)
             )
         with mistakes:
             self._read_answer()
@@ -283,14 +286,19 @@ def read_handler(
     method: str,
     path: str,
     where: str,
+    default: Policy | None,
 ) -> tuple[Signature, list[Rule]]:
-    """A handler's signature, and all rules that are asked before it; raises ConfigError."""
+    """A handler's signature, and all rules that are asked before it; raises ConfigError.
+
+    `default` is the rule of what neither has a policy nor is `allow_anonymous`.
+    """
     context = HandlerContext(app)
     mistakes = Mistakes(where)
     rules: list[Rule] = []
     with mistakes:
-        if policy is not None:
-            rules.append(Rule(as_policy(policy).bind(context), ()))
+        own = policy if policy is not None or is_open(handler) else default
+        asked = [as_policy(own)] if own is not None else []
+        rules += [Rule(rule.bind(context), ()) for rule in (*asked, *marks_of(handler))]
     with mistakes:
         values = convertors_of(path)
         signature = read_signature(handler, Context(where, values, method, lambda rule: rule.bind(context)))
@@ -298,6 +306,8 @@ def read_handler(
         _check_path(signature, values)
     mistakes.tell()
     _check_caller(signature, rules, app, where)
+    if is_open(handler):
+        _check_open(signature, rules, where)
     return signature, rules
 
 
@@ -317,6 +327,14 @@ def _check_caller(signature: Signature, rules: Sequence[Rule], app: Application,
         raise ConfigError(
             f"{where} asks who is calling, but nothing finds out; write AuthRouter(User).register_routes(app)"
         )
+
+
+def _check_open(signature: Signature, rules: Sequence[Rule], where: str) -> None:
+    closed = next((repr(rule.policy) for rule in rules if not rule.policy.admits_anonymous), None)
+    if signature.login == "required":
+        closed = closed or "a Principal"
+    if closed is not None:
+        raise ConfigError(f"{where} is allow_anonymous and asks for {closed}; take one of them away")
 
 
 def _finds_caller(rule: Policy) -> bool:

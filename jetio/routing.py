@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, unquote
@@ -76,6 +76,10 @@ class Application(Protocol):
 
     def read_rules(self, model: type[Any], *, own: bool = True) -> Sequence[Policy]:
         """The read rules of the model's rows; without `own` those of classes that share its table alone."""
+        ...
+
+    def default_rule(self, of: object) -> Policy | None:
+        """What an endpoint or a router obeys that has no rule of its own; None: it is open."""
         ...
 
     def routed_model(self, table: Table) -> type[Any] | None:
@@ -262,8 +266,14 @@ def _takes_rest(route: BaseRoute, segment: str) -> bool:
 _SLASHLESS = (StringConvertor, IntegerConvertor, FloatConvertor, UUIDConvertor)
 
 
+Guard = Callable[[BaseRoute, Scope, Receive, Send], Awaitable[None]]
+
+
 class JetioRouter(Router):
     """Starlette's router with a table in front: literal paths at once, else the routes of a path's shape."""
+
+    guard: Guard | None = None
+    """What stands before mounts and other routes that know no rules."""
 
     def __init__(self, routes: Sequence[BaseRoute] | None = None, **options: Any) -> None:
         super().__init__(routes, **options)
@@ -325,7 +335,10 @@ class JetioRouter(Router):
                 scope.setdefault("router", self)
                 scope["route"] = route
                 scope.update(child)
-                await route.handle(scope, receive, send)
+                if self.guard is None or isinstance(route, PathRoute):
+                    await route.handle(scope, receive, send)
+                else:
+                    await self.guard(route, scope, receive, send)
                 return
             if match is Match.PARTIAL:
                 partial.append(route)

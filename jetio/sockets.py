@@ -22,6 +22,7 @@ class SocketOperation:
     """
 
     method = "WEBSOCKET"
+    takes_rules = True
 
     def __init__(
         self, handler: Callable[..., Any], *, policy: PolicyLike | None = None, name: str | None = None
@@ -35,7 +36,9 @@ class SocketOperation:
         """Read the handler; raises one ConfigError that tells all its mistakes."""
         where = f"WebSocket {path} ({self.name})"
         self.app = app
-        self.signature, self.rules = read_handler(self.handler, self.policy, app, self.method, path, where)
+        self.signature, self.rules = read_handler(
+            self.handler, self.policy, app, self.method, path, where, app.default_rule(self)
+        )
         self.spec.rules = [rule.policy for rule in self.rules]
         self.spec.needs_login = self.signature.login == "required"
 

@@ -67,6 +67,7 @@ class Action(ABC):
     method: str = ""
     whole: ClassVar[bool] = False
     writes: ClassVar[bool] = True
+    takes_rules: ClassVar[bool] = True
 
     def __init__(self, router: Router, base: str) -> None:
         self.router = router

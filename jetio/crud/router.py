@@ -78,6 +78,7 @@ class CrudRouter:
         self.tags = list(tags) if tags is not None else None
         self.prefix = prefix
         self.secure = _secured(model, secure, policy, auth_dependency)
+        self.called_open = secure is False
         self.paging = _paging(pagination, page_size, max_page_size)
         self._ruled: Application | None = None
         self._built: tuple[Application, Parts] | None = None
@@ -162,7 +163,7 @@ class CrudRouter:
     def _find_rules(self, app: Application, resource: Resource) -> None:
         rules = find_rules(
             self.policy,
-            self.auth_dependency,
+            self.auth_dependency or self._default(app, resource),
             self.secure,
             resource.floors,
             place=f"CrudRouter({resource.title})",
@@ -198,6 +199,15 @@ class CrudRouter:
                 f"CrudRouter({resource.title}) fills {self.owner!r} from the caller, but nothing finds out who is "
                 "calling; write auth = AuthRouter(user_model=User); auth.register_routes(app)"
             )
+
+    def _default(self, app: Application, resource: Resource) -> Policy | None:
+        default = app.default_rule(self)
+        if default is not None and self.called_open:
+            raise ConfigError(
+                f"CrudRouter({resource.title}, secure=False) stands in a protected application; to open it, "
+                'write policy={"*": public()}'
+            )
+        return default
 
     def _authenticator(self, app: Application, rules: Iterable[Policy | None]) -> Any:
         own = next(

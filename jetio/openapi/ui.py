@@ -143,6 +143,7 @@ class _File:
     """An endpoint for one file: made, hashed and compressed at its first request, in a thread."""
 
     method = "GET"
+    open_in_development = True
 
     def __init__(
         self, name: str, media: str, read: Callable[[str], bytes], headers: Headers, *, html: bool = False
