@@ -188,9 +188,6 @@ class JsonDocument(TypeDecorator[Any]):
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         return None if value is None else self.adapter.validate_python(value)
 
-    def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
-        return self.impl_instance.coerce_compared_value(op, value)
-
 
 _LONG_TEXT = Text().with_variant(mysql.LONGTEXT(), *_MYSQL)
 _LONG: Mapping[type[Any], TypeEngine[Any]] = {

@@ -127,17 +127,16 @@ class Database:
 
     async def create_tables(self, metadata: MetaData) -> None:
         """Make the tables that are missing. Safe when several processes start at once."""
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, TRIES):
             try:
-                async with self.engine.begin() as connection:
-                    await create_tables(connection, metadata)
-            except Exception:
-                # Between the look and the CREATE another process may have made the table.
-                if attempt == TRIES:
-                    raise
+                return await self._create_tables(metadata)
+            except Exception:  # between the look and the CREATE another process may have made the table
                 await asyncio.sleep(0.1 * attempt)
-            else:
-                return
+        return await self._create_tables(metadata)
+
+    async def _create_tables(self, metadata: MetaData) -> None:
+        async with self.engine.begin() as connection:
+            await create_tables(connection, metadata)
 
     async def close(self) -> None:
         """Close every connection; a later use opens new ones."""

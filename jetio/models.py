@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
     event,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, declared_attr, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
 from sqlalchemy.orm.decl_api import TypeResolve
 from sqlalchemy.types import TypeEngine
 
@@ -197,8 +197,6 @@ def _declares_key(cls: type) -> bool:
 
 
 def _is_key(value: Any) -> bool:
-    if isinstance(value, declared_attr):
-        return False
     if isinstance(value, MappedColumn):
         return bool(value.column.primary_key)
     return isinstance(value, Column) and bool(value.primary_key)

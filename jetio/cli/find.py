@@ -30,8 +30,7 @@ def find_name(given: str | None) -> str:
 def find_app(given: str | None) -> Jetio:
     """The application itself; raises ConfigError when the name leads nowhere."""
     module, _, name = find_name(given).partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
+    sys.path.insert(0, "")
     try:
         found: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:

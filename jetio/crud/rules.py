@@ -279,9 +279,6 @@ class _About(Policy):
         decision = await self.rule(access.towards(self.model, "retrieve"))
         return decision if self.others is None else either(self.others, decision)
 
-    def __repr__(self) -> str:
-        return f"{self.model.__name__}: {self.rule!r}"
-
 
 def _reads(router: Ruled) -> bool:
     return "list" in router.actions or "retrieve" in router.actions

@@ -269,15 +269,13 @@ def refer_row(table: Table, columns: Sequence[Any], rule: ColumnElement[bool] | 
 
 
 def needs_second_look(
-    check: ColumnElement[bool] | None, clause: ColumnElement[bool] | None, written: Sequence[Field]
+    check: ColumnElement[bool], clause: ColumnElement[bool] | None, written: Sequence[Field]
 ) -> bool:
     """Whether the row must be read again after an update to know that it satisfies the check.
 
     Not when the check is the clause that the row has just passed, reads no written column and holds no
     subquery.
     """
-    if check is None:
-        return False
     if check is not clause:
         return True
     touched = {item.column for item in written}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from ..errors import ConfigError
 from ..relations import Relation
@@ -159,9 +158,3 @@ def _layout(view: View, position: list[int]) -> Layout:
     ones = [(embed.relation.name, take(1)[0], _layout(embed.view, position)) for embed in view.joined]
     parents = {embed.relation.name: take(len(embed.relation.pairs)) for embed in view.separate}
     return Layout(fields, ones, parents)
-
-
-def key_of_row(resource: Resource, fields: Sequence[Field], row: Sequence[Any]) -> tuple[Any, ...]:
-    """The key in a row that holds these fields."""
-    places = {item.name: place for place, item in enumerate(fields)}
-    return tuple(row[places[item.name]] for item in resource.key)

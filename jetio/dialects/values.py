@@ -109,17 +109,13 @@ def form_of(value: Any) -> Any:
         return duration(value)
     if isinstance(value, set | frozenset):
         return sorted(value, key=str)
-    if isinstance(value, str):
-        return str(value)
     return _form_of_objects(value)
 
 
 def _form_of_objects(value: Any) -> Any:
-    from pydantic import BaseModel, SecretStr
+    from pydantic import SecretStr
     from pydantic_core import to_jsonable_python
 
     if isinstance(value, SecretStr):
         raise TypeError("a SecretStr does not go into an answer")
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
     return to_jsonable_python(value)

@@ -112,6 +112,7 @@ def answer(app: Jetio, value: Any, returns: Any = ..., **options: Any) -> Any:
             {"n": 2**70, "at": "2026-01-31T00:00:00Z"},
         ),
         ({1: "one"}, {"1": "one"}),
+        ({"raw": b"\xfb\xff", "view": memoryview(b"ab")}, {"raw": "-_8=", "view": "YWI="}),
         (float("nan"), None),
         (decimal.Decimal("1.20"), "1.20"),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),

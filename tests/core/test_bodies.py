@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field, RootModel, model_validator
+from pydantic import BaseModel, EmailStr, Field, RootModel, model_validator
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import TypedDict
 
@@ -249,6 +249,20 @@ def test_a_models_own_rules_are_told(app: Jetio) -> None:
     assert response.json()["errors"][0]["message"] == "not red"
 
 
+def test_an_address_that_is_none_is_not_repeated(app: Jetio) -> None:
+    """One sentence for every wrong email address, with nothing of what was sent."""
+
+    class Contact(BaseModel):
+        email: EmailStr
+
+    echo(app, Contact)
+    for wrong in ("hunter2", "hunter2@", "hunter2@host..com"):
+        response = ask(app, "/", "POST", json={"email": wrong})
+        assert errors(response) == {("pointer:/email", "value_error")}
+        assert response.json()["errors"][0]["message"] == "This is not a valid email address"
+        assert "hunter2" not in response.text
+
+
 # ---- size and repeated reading -------------------------------------------------------------------
 
 
@@ -415,6 +429,23 @@ def test_files_are_uploads(forms: TestClient) -> None:
     wrong = forms.post("/files", data={"one": "text", "more": "text"}, files={"x": ("x", b"")})
     assert errors(wrong) == {("pointer:/one", "file_type"), ("pointer:/more", "file_type")}
     assert errors(forms.post("/files", files={"note": ("n.txt", b"x")})) >= {("pointer:/note", "string_type")}
+
+
+def test_a_part_without_a_type_is_what_its_marker_says(app: Jetio) -> None:
+    """Text for `Form()`, an upload for `File()`, any document for `Body()`."""
+
+    @app.post("/form")
+    async def form(word=Form(), file=File()):  # type: ignore[no-untyped-def]
+        return [word, (await file.read()).decode()]
+
+    @app.post("/document")
+    async def document(given=Body()):  # type: ignore[no-untyped-def]
+        return given
+
+    sent = ask(app, "/form", "POST", data={"word": "5"}, files={"file": ("name", b"content")})
+    assert sent.json() == ["5", "content"]
+    for given in (["a", 1], {"a": None}, "text"):
+        assert ask(app, "/document", "POST", json=given).json() == given
 
 
 def test_an_input_that_was_left_empty_is_no_file(forms: TestClient) -> None:

@@ -449,6 +449,60 @@ async def test_nothing_is_received_from_a_stranger(app: Jetio) -> None:
         assert sent[0]["status"] == 401, path
 
 
+def test_every_rule_of_a_handler_is_asked(app: Jetio) -> None:
+    """One in the route, one that gives the caller and one that gives nothing: each may refuse, in this order."""
+    asked: list[str] = []
+
+    def named(name: str) -> Policy:
+        async def rule(access: Access) -> Decision:
+            asked.append(f"{name} {access.principal and access.principal.id}")
+            return Deny(name) if access.request.headers.get("x-refuse") == name else Allow()
+
+        return policy(rule)
+
+    second, third = named("second"), named("third")
+
+    @app.get("/", policy=named("first"))
+    async def handler(who: Any = Depends(second), more: Any = Depends(third)) -> Any:
+        return who.id
+
+    assert ask(app, "/", headers={"x-user": "ann"}).json() == "ann"
+    assert asked == ["first ann", "second ann", "third ann"]
+    for number, name in enumerate(("first", "second", "third"), 1):
+        asked.clear()
+        refused = ask(app, "/", headers={"x-user": "ann", "x-refuse": name})
+        assert (refused.status_code, refused.json()["code"]) == (403, name)
+        assert len(asked) == number
+
+
+def test_the_matrix_says_what_each_caller_may(app: Jetio) -> None:
+    """One word for each role too; `deny` where a rule raises a refusal, `asks` where it needs a real request."""
+
+    async def editors(access: Access) -> Decision:
+        return Allow() if access.principal is not None and access.principal.has_role("editor") else Deny()
+
+    async def raising(access: Access) -> Decision:
+        raise Problem(404 if access.principal is None else 429, "no")
+
+    async def reading(access: Access) -> Decision:
+        return Allow() if access.request.headers["x-door"] == "open" else Deny()
+
+    rules = {"/editors": editors, "/raising": raising, "/reading": reading}
+    for path, rule in rules.items():
+
+        async def handler() -> None: ...
+
+        app.get(path, policy=policy(rule))(handler)
+
+    @app.get("/both", policy=policy(reading) & policy(editors))
+    async def both() -> None: ...
+
+    found = {row.path: dict(row.callers) for row in app.access_matrix(roles=["editor"])}
+    assert found["/editors"] == {"anonymous": "deny", "user": "deny", "admin": "deny", "editor": "allow"}
+    assert found["/raising"] == {"anonymous": "deny", "user": "asks", "admin": "asks", "editor": "asks"}
+    assert set(found["/reading"].values()) == set(found["/both"].values()) == {"asks"}
+
+
 def test_depends_on_a_rule_gives_the_caller(app: Jetio) -> None:
     """The principal, or the row where the authenticator loads it; every rule is asked once."""
     asked: list[str] = []

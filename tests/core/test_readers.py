@@ -261,9 +261,18 @@ def test_middleware_takes_what_the_route_takes() -> None:
     async def words(text: Text) -> int:
         return len(text.text)
 
+    @app.get("/pictures/{name}")
+    async def picture(name: str) -> str:
+        return name
+
+    @app.post("/pictures/{number:int}")
+    async def paint(number: int, file: UploadFile) -> int:
+        return len(await file.read())
+
     with TestClient(app) as client:
         files = {"file": ("big", b"x" * 2_000_000)}
         assert client.post("/files/a", files=files).json() == 2_000_000
+        assert client.post("/pictures/7", files=files).json() == 2_000_000
         assert client.post("/words", json={"text": "x" * 2_000_000}).status_code == 413
         assert client.post("/nowhere", content=b"x" * 2_000_000).status_code == 413
         assert client.post("/nowhere", content=b"x").status_code == 404
@@ -280,12 +289,74 @@ def test_a_long_stream_is_not_kept() -> None:
         sent = RequestBody(request.scope, request.receive, 8_000_000)
         with pytest.raises(Exception, match="content_too_large"):
             await sent.read()
+        with pytest.raises(Exception, match="content_too_large"):
+            [part async for part in request.stream()]
         bodies.append(request.receive._tape.parts)  # type: ignore[attr-defined]  # what is still held
         return size
 
     with TestClient(app) as client:
         assert client.post("/stream", content=chunks(b"x" * 4_000_000, 65536)).json() == 4_000_000
     assert bodies == [[]]
+
+
+async def test_who_has_seen_the_beginning_may_still_read_all() -> None:
+    """A handler that looks at the first part of a stream gets the whole body after it, up to its own limit."""
+    app = make_app()
+
+    @app.post("/look", max_body=8_000_000)
+    async def look(request: Request) -> list[int]:
+        stream = request.stream()
+        first = await anext(stream)
+        await stream.aclose()
+        return [len(first), len(await request.body())]
+
+    app.build()
+    parts: list[Message] = [
+        {"type": "http.request", "body": b"x" * size, "more_body": bool(size)}
+        for size in (1000, 1_000_000, 1_000_000, 0)
+    ]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return parts.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/look", "query_string": b"", "headers": []}
+    await app(scope, receive, send)
+    assert sent[1]["body"] == b"[1000,2001000]"
+
+
+async def test_a_client_that_goes_ends_the_handler_that_streams() -> None:
+    """Part of a body is never taken for the whole of it, and nobody is answered."""
+    app = make_app()
+    seen: list[Any] = []
+
+    @app.post("/stream")
+    async def stream(request: Request) -> None:
+        try:
+            async for part in request.stream():
+                seen.append(part)
+        except ClientDisconnect:
+            seen.append("gone")
+            raise
+
+    app.build()
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"a", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        seen.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/stream", "query_string": b"", "headers": []}
+    await app(scope, receive, send)
+    assert seen == [b"a", "gone"]
 
 
 def test_a_client_that_goes_is_noticed_by_every_reader() -> None:

@@ -104,7 +104,7 @@ def test_all_mistakes_are_told_at_once(sqlite_url: str) -> None:
 
 
 def test_a_hook_may_take_more_than_it_is_given() -> None:
-    """With defaults, as a method, and what tells nothing of its parameters."""
+    """With defaults, as a method, and what tells nothing of its parameters, as many builtins do."""
 
     class Keeper:
         def keep(self, change: Any, much: bool = True) -> None: ...
@@ -112,7 +112,7 @@ def test_a_hook_may_take_more_than_it_is_given() -> None:
         def __call__(self, *changes: Any) -> None: ...
 
     router = CrudRouter(Author, hooks={"before_create": [Keeper().keep, Keeper()]})
-    assert router.on("after_create")(dict.fromkeys) == dict.fromkeys  # type: ignore[arg-type]
+    assert router.on("after_create")(max) == max
     with pytest.raises(ConfigError, match=r"the hook keep for 'after_create' takes \(self, change, much"):
         router.on("after_create")(Keeper.keep)  # type: ignore[arg-type]
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Mapped, mapped_column
 from starlette.testclient import TestClient
 
-from jetio import CrudRouter, Database, Jetio, JetioModel, Settings
+from jetio import CrudRouter, Database, Jetio, JetioModel, Settings, rows
 from tests.registries import own_registry
 
 
@@ -105,3 +105,14 @@ def test_documents_can_be_searched(client: TestClient) -> None:
 
     assert client.portal is not None
     assert client.portal.call(found) == [made.json()["id"]]
+
+
+def test_a_whole_document_is_compared_as_it_is_kept(sqlite_url: str) -> None:
+    """Where the database compares documents, a rule may name one by the objects that its column holds."""
+    app = Jetio(database=sqlite_url, metadata=Model.metadata, settings=Settings(env="test"))
+    CrudRouter(Held, policy={"*": rows(lambda access: Held.inner == Inner(value="x"))}).register_routes(app)
+    with TestClient(app) as client:
+        assert client.post("/helds", json={"inner": {"value": "x"}}).status_code == 201
+        for other in ({"value": "y"}, {"value": ["x"]}, None):
+            assert client.post("/helds", json={"inner": other}).status_code == 403
+        assert [row["inner"] for row in client.get("/helds").json()] == [{"value": "x"}]
