@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from .backends import JWTAuthenticator
+from jetio import allow_anonymous
+
+from .backends import JWTAuthenticator, RemoteIssuer
+from .callers import (
+    CurrentAdmin,
+    CurrentUser,
+    OptionalUser,
+    RequireLogin,
+    SessionDep,
+    requires_permission,
+    requires_role,
+)
 from .events import AuthEvent
 from .jwt import TokenError
 from .mixins import JetioAuthMixin
@@ -15,15 +26,24 @@ __all__ = [
     "AuthEvent",
     "AuthRouter",
     "AuthSettings",
+    "CurrentAdmin",
+    "CurrentUser",
     "JWTAuthenticator",
     "JWTConfig",
     "JetioAuthMixin",
     "Lockout",
+    "OptionalUser",
     "PasswordPolicy",
+    "RemoteIssuer",
+    "RequireLogin",
+    "SessionDep",
     "TokenError",
+    "allow_anonymous",
     "create_access_token",
     "decode_access_token",
     "get_password_hash",
     "require_audit_field",
+    "requires_permission",
+    "requires_role",
     "verify_password",
 ]

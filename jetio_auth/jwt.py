@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -16,14 +17,40 @@ from jose.utils import base64url_decode, base64url_encode
 
 from jetio import ConfigError
 
-__all__ = ["ALGORITHMS", "RESERVED_CLAIMS", "SigningKey", "TokenCodec", "TokenError", "check_key"]
+__all__ = [
+    "ALGORITHMS",
+    "PUBLIC_ALGORITHMS",
+    "RESERVED_CLAIMS",
+    "SigningKey",
+    "TokenCodec",
+    "TokenError",
+    "Unverified",
+    "check_key",
+    "judge_dates",
+    "names_audience",
+    "open_token",
+    "read_unverified",
+    "verifying_key",
+]
 
 _SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
 _RSA = frozenset({"RS256", "RS384", "RS512"})
 _CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 _RSA_BITS = 2048
+_JWK_CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
+_JWK_MEMBERS = (
+    "crv",
+    "e",
+    "kty",
+    "n",
+    "x",
+    "y",
+)  # all that a public key is made of, in the order of RFC 7638
+_LONGEST_MEMBER = 1400  # of an RSA key with 8192 bits
 
 ALGORITHMS = frozenset({*_SECRET_BYTES, *_RSA, *_CURVES})
+PUBLIC_ALGORITHMS = frozenset({*_RSA, *_CURVES})
+"""Those whose verifying key anybody may have."""
 RESERVED_CLAIMS = frozenset({"iss", "aud", "iat", "nbf", "exp", "jti", "typ"})
 
 _SAMPLE_KEY = re.compile(
@@ -87,7 +114,7 @@ class TokenCodec:
         audience: str | None = None,
         leeway: int = 5,
     ) -> None:
-        self._pairs = {key.kid: _pair(key) for key in keys}
+        self._pairs: dict[str | None, _KeyPair] = {key.kid: _pair(key) for key in keys}
         if len(self._pairs) < len(keys):
             raise ConfigError("Two signing keys share a `kid`: name each differently; one may be without")
         if not keys:
@@ -95,6 +122,10 @@ class TokenCodec:
         self._first = self._pairs[keys[0].kid]
         if not _signs(self._first.signing):
             raise ConfigError("The first key signs, so it must be a private one; this is a public key")
+        # A key without a name is published under its thumbprint; tokens from before that carry none.
+        pairs = list(self._pairs.values())
+        self._pairs.update({pair.header["kid"]: pair for pair in pairs if pair.header})
+        self.public_keys = [_published(key) for key in pairs if key.algorithm in PUBLIC_ALGORITHMS]
         self._issuer = issuer
         self._audience = audience
         self._leeway = leeway
@@ -115,36 +146,25 @@ class TokenCodec:
 
     def decode(self, token: str | None, *, typ: str = "access") -> dict[str, Any]:
         """The claims of a token that is ours, of this kind and not expired; otherwise TokenError."""
-        if not isinstance(token, str) or len(token) > _LONGEST or not _THREE_SEGMENTS(token):
-            raise TokenError("it does not have the form of a token")
+        token = _formed(token)
         try:
             claims = self._open(token)
         except _UNREADABLE as error:
             raise TokenError("it cannot be read, or the signature is wrong") from error
         self._judge_names(claims, typ)
-        self._judge_dates(claims)
+        judge_dates(claims, self._leeway)
         return claims
 
     def _open(self, token: str) -> dict[str, Any]:
         """The claims as they were signed."""
         key = self._key_for(jws.get_unverified_header(token))
-        _refuse_other_spelling(token)
-        claims = _STRICT_JSON.decode(jws.verify(token, key.verifying, [key.algorithm]).decode())
-        if not isinstance(claims, dict):
-            raise TokenError("the claims are no JSON object")
-        return claims
+        return _open(token, key.verifying, key.algorithm)
 
     def _key_for(self, header: Mapping[str, Any]) -> _KeyPair:
-        kid = header.get("kid")
-        key = self._pairs.get(kid)
+        key = self._pairs.get(header.get("kid"))
         if key is None:
             raise TokenError("no key has its `kid`")
-        if header.get("alg") != key.algorithm:
-            raise TokenError("the algorithm is not the one of the key")
-        if "crit" in header:
-            raise TokenError("it demands an extension (`crit`)")
-        if header.get("typ", "JWT").lower().removeprefix("application/") not in _HEADER_TYPES:
-            raise TokenError("the header's `typ` is another kind of token")
+        _judge_header(header, key.algorithm)
         return key
 
     def _judge_names(self, claims: Mapping[str, Any], typ: str) -> None:
@@ -152,20 +172,121 @@ class TokenCodec:
             raise TokenError("`typ` is another kind of token")
         if claims.get("iss") != self._issuer:
             raise TokenError("`iss` is not the issuer")
-        if not _is_audience(claims.get("aud"), self._audience):
+        if not names_audience(claims.get("aud"), self._audience):
             raise TokenError("`aud` is not the audience")
         for name in ("sub", "jti"):
             if not isinstance(claims.get(name), str) or not claims[name]:
                 raise TokenError(f"`{name}` is missing or not a text")
 
-    def _judge_dates(self, claims: Mapping[str, Any]) -> None:
-        now = time()
-        issued, expires = _date(claims, "iat"), _date(claims, "exp")
-        begins = _date(claims, "nbf") if "nbf" in claims else issued
-        if max(issued, begins) > now + self._leeway:
-            raise TokenError("it is not valid yet")
-        if expires + self._leeway <= now:
-            raise TokenError("it has expired", expired=True)
+
+# ---- tokens of anybody -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Unverified:
+    """What a token says about itself. Nothing of it is proven: good for choosing a key, for nothing else."""
+
+    token: str = field(repr=False)
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any] = field(repr=False)
+
+
+def read_unverified(token: str | None) -> Unverified:
+    """A token before its signature is looked at; raises TokenError for what is none."""
+    token = _formed(token)
+    try:
+        header = jws.get_unverified_header(token)
+        claims = _STRICT_JSON.decode(jws.get_unverified_claims(token).decode())
+    except _UNREADABLE as error:
+        raise TokenError("it cannot be read") from error
+    if not isinstance(claims, dict):
+        raise TokenError("the claims are no JSON object")
+    return Unverified(token, header, claims)
+
+
+def open_token(given: Unverified, key: jwk.Key, algorithm: str) -> dict[str, Any]:
+    """The claims that this key has signed with this algorithm; otherwise TokenError."""
+    try:
+        _judge_header(given.header, algorithm)
+        return _open(given.token, key, algorithm)
+    except _UNREADABLE as error:
+        raise TokenError("it cannot be read, or the signature is wrong") from error
+
+
+def judge_dates(claims: Mapping[str, Any], leeway: int, *, issued: bool = True) -> None:
+    """Raises TokenError for a token too old or too young; `exp` is needed, with `issued` also `iat`."""
+    now = time()
+    begins = [_date(claims, name) for name in ("iat", "nbf") if name in claims or (issued and name == "iat")]
+    expires = _date(claims, "exp")
+    if max(begins, default=0) > now + leeway:
+        raise TokenError("it is not valid yet")
+    if expires + leeway <= now:
+        raise TokenError("it has expired", expired=True)
+
+
+def names_audience(found: object, wanted: str | None) -> bool:
+    """Whether the claim `aud` has this audience in it."""
+    if isinstance(found, list):
+        return wanted in found and all(isinstance(name, str) for name in found)
+    return found == wanted
+
+
+def _formed(token: str | None) -> str:
+    if not isinstance(token, str) or len(token) > _LONGEST or not _THREE_SEGMENTS(token):
+        raise TokenError("it does not have the form of a token")
+    return token
+
+
+def _judge_header(header: Mapping[str, Any], algorithm: str) -> None:
+    if header.get("alg") != algorithm:
+        raise TokenError("the algorithm is not the one of the key")
+    if "crit" in header:
+        raise TokenError("it demands an extension (`crit`)")
+    if header.get("typ", "JWT").lower().removeprefix("application/") not in _HEADER_TYPES:
+        raise TokenError("the header's `typ` is another kind of token")
+
+
+def _open(token: str, key: jwk.Key, algorithm: str) -> dict[str, Any]:
+    _refuse_other_spelling(token)
+    claims = _STRICT_JSON.decode(jws.verify(token, key, [algorithm]).decode())
+    if not isinstance(claims, dict):
+        raise TokenError("the claims are no JSON object")
+    return claims
+
+
+# ---- keys --------------------------------------------------------------------------------------------------
+
+
+def verifying_key(document: Mapping[str, Any], algorithm: str) -> jwk.Key | None:
+    """The public key in a JWK (RFC 7517); None where it is of another kind, weak, damaged, or not public."""
+    members = {name: value for name in _JWK_MEMBERS if isinstance(value := document.get(name), str)}
+    wanted = ("RSA", None) if algorithm in _RSA else ("EC", _JWK_CURVES[algorithm])
+    if (members.get("kty"), members.get("crv")) != wanted or "d" in document:
+        return None
+    if max(map(len, members.values())) > _LONGEST_MEMBER:
+        return None
+    try:
+        key = jwk.construct(members, algorithm)
+    except _UNREADABLE:
+        return None
+    public = key.prepared_key
+    return key if algorithm in _CURVES or public.key_size >= _RSA_BITS else None
+
+
+def _published(pair: _KeyPair) -> dict[str, str]:
+    """What everybody may know of a key, as a JWK."""
+    return {**_public_members(pair.verifying), "kid": pair.header["kid"], "alg": pair.algorithm, "use": "sig"}
+
+
+def _public_members(key: jwk.Key) -> dict[str, str]:
+    document = key.to_dict()
+    return {name: document[name] for name in _JWK_MEMBERS if name in document}
+
+
+def _thumbprint(key: jwk.Key) -> str:
+    """RFC 7638."""
+    text = json.dumps(_public_members(key), separators=(",", ":"), sort_keys=True)
+    return bytes(base64url_encode(hashlib.sha256(text.encode()).digest())).decode()
 
 
 def check_key(algorithm: str, key: str) -> str | None:
@@ -222,9 +343,10 @@ def _pair(key: SigningKey) -> _KeyPair:
         built = _build_key(key.algorithm, key.key)
     except ValueError as mistake:
         raise ConfigError(f"{key}: {mistake}") from None
-    header = {} if key.kid is None else {"kid": key.kid}
-    verifying = built if key.algorithm in _SECRET_BYTES else built.public_key()
-    return _KeyPair(key.algorithm, header, built, verifying)
+    if key.algorithm in _SECRET_BYTES:
+        return _KeyPair(key.algorithm, {} if key.kid is None else {"kid": key.kid}, built, built)
+    verifying = built.public_key()
+    return _KeyPair(key.algorithm, {"kid": key.kid or _thumbprint(verifying)}, built, verifying)
 
 
 def _signs(key: jwk.Key) -> bool:
@@ -244,12 +366,6 @@ def _refuse_other_spelling(token: str) -> None:
     signature = token.rpartition(".")[2].encode()
     if base64url_encode(base64url_decode(signature)) != signature:
         raise TokenError("the signature is not written as it should be")
-
-
-def _is_audience(found: object, wanted: str | None) -> bool:
-    if isinstance(found, list):
-        return wanted in found and all(isinstance(name, str) for name in found)
-    return found == wanted
 
 
 def _date(claims: Mapping[str, Any], name: str) -> float:

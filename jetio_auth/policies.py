@@ -22,6 +22,7 @@ from jetio import (
 )
 
 __all__ = [
+    "AccountRequired",
     "AdminOnly",
     "LoginRequired",
     "Owner",
@@ -34,6 +35,7 @@ __all__ = [
 _REMEMBERED = 1000
 _ALLOW = Allow()
 _ANONYMOUS = Deny()
+_NO_ACCOUNT = Deny(detail="Only callers with an account here may do this")
 _NO_ADMIN = Deny(detail="Only admins may do this")
 
 
@@ -56,6 +58,17 @@ class LoginRequired(_AccountPolicy):
 
     async def __call__(self, access: Access) -> Decision:
         return _ANONYMOUS if access.principal is None else _ALLOW
+
+
+class AccountRequired(_AccountPolicy):
+    """Everybody who is signed in and has an account here; callers of remote issuers may have none."""
+
+    name = "account_required"
+
+    async def __call__(self, access: Access) -> Decision:
+        if access.principal is None:
+            return _ANONYMOUS
+        return _NO_ACCOUNT if access.principal.id is None else _ALLOW
 
 
 class AdminOnly(_AccountPolicy):

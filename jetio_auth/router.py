@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jetio import Change, ConfigError, Database, Endpoint, Jetio, Policy, create_tables, public
+from jetio import Authenticator, Change, ConfigError, Database, Endpoint, Jetio, Policy, create_tables, public
 
 from .accounts import Accounts
-from .backends import JWTAuthenticator
+from .backends import JWTAuthenticator, RemoteAuthenticator, RemoteIssuer
 from .context import AuthContext
 from .endpoints.admin import promotion_routes
 from .endpoints.events import event_routes
+from .endpoints.jwks import key_routes
 from .endpoints.login import LoginOperation
 from .endpoints.me import MeOperation
 from .endpoints.password import password_routes
@@ -30,6 +31,7 @@ from .model import Account, guard_model, key_of, read_user_model
 from .password_change import PasswordChange
 from .passwords import PasswordPolicy
 from .policies import (
+    AccountRequired,
     AdminOnly,
     LoginRequired,
     Owner,
@@ -51,6 +53,8 @@ Routes = Callable[["AuthRouter"], Iterable[tuple[str, Endpoint]]]
 _SESSION_ROUTES: Mapping[str, Routes] = {"refresh": refresh_routes, "sessions": logout_routes}
 _ROUTES: Mapping[str, Routes] = {"sessions": session_routes, "change_password": password_routes}
 _ADMIN_ROUTES: Mapping[str, Routes] = {"events": event_routes}
+_OF_ACCOUNTS = frozenset({"authenticator", "accounts", "logins", "events"})
+_NO_ACCOUNTS = "this AuthRouter has no accounts; write AuthRouter(User, issuers=[...])"
 
 
 class AuthRouter:
@@ -60,12 +64,13 @@ class AuthRouter:
     of username and email that the model has. `extra_claims(user)` gives further claims of every token,
     `role_permissions={"editor": ["posts:write"]}` what roles may do; `default_admin` runs `ensure_admin()`
     at start. `disable=` takes away some of sessions, refresh, change_password and events, which are kept for
-    `events_days`. Mistakes in the model are raised as ConfigError when the application is built.
+    `events_days`. `issuers=[RemoteIssuer(...)]` accepts tokens of others too; with them the model may be left
+    out, and then there are no accounts. Mistakes in the model are raised as ConfigError when the application is built.
     """
 
     def __init__(
         self,
-        user_model: type[Any],
+        user_model: type[Any] | None = None,
         admin_field: str | None = None,
         login_path: str = "/login",
         register_path: str = "/register",
@@ -74,6 +79,7 @@ class AuthRouter:
         session_prefix: str = "",
         admin_prefix: str = "/admin",
         jwt: JWTConfig | None = None,
+        issuers: Sequence[RemoteIssuer] = (),
         login_fields: Sequence[str] | None = None,
         password: PasswordPolicy | None = None,
         lockout: Lockout | None = None,
@@ -84,14 +90,23 @@ class AuthRouter:
         enable: Sequence[str] = (),
         disable: Sequence[str] = (),
     ) -> None:
-        self.user_model = user_model
+        self.user_model: Any = user_model
         self.features = features_of(enable, disable)
         self.prefix, self.session_prefix = prefix, session_prefix
         self._register_path = f"{prefix}{register_path}"
         self._login_path = f"{prefix}{session_prefix}{login_path}"
         self._me_path, self._admin_prefix = f"{prefix}/me", admin_prefix
         self._extra_claims, self._default_admin = extra_claims, default_admin
-        self._context = AuthContext(lambda: read_user_model(user_model, admin_field, login_fields))
+        self._own: list[Endpoint] = []
+        self._context = AuthContext(lambda: read_user_model(self.user_model, admin_field, login_fields))
+        self._remote: RemoteAuthenticator | None = None
+        if user_model is None:
+            _refuse_for_accounts(
+                issuers, jwt, password, lockout, extra_claims, default_admin, enable, disable
+            )
+            self._remote = RemoteAuthenticator(self._context, issuers, role_permissions or {}, None)
+            self.finder: Authenticator = self._remote
+            return
         config = jwt or environment().jwt
         tables = (
             session_tables(key) if self._has("sessions") and (key := key_of(user_model)) is not None else None
@@ -104,6 +119,12 @@ class AuthRouter:
             tables.sessions if tables is not None else None,
             f"{prefix}{session_prefix}/refresh",
         )
+        self.finder = self.authenticator
+        if issuers:
+            self._remote = RemoteAuthenticator(
+                self._context, issuers, role_permissions or {}, self.authenticator
+            )
+            self.finder = self._remote
         floor = {"POST": AdminOnly(), **dict.fromkeys(("PUT", "PATCH", "DELETE"), SelfOrAdmin(user_model))}
         hooks = dict.fromkeys(("before_update", "before_delete"), self._keep_an_admin)
         guard_model(user_model, admin_field, login_fields, floor, hooks)
@@ -115,6 +136,14 @@ class AuthRouter:
         )
         self.logins = self._make_logins(tables)
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for what is missing alone: without a user model there are no accounts."""
+            if name in _OF_ACCOUNTS:
+                raise ConfigError(_NO_ACCOUNTS)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     @property
     def database(self) -> Database:
         """The application's database; before any application, the default one."""
@@ -123,39 +152,76 @@ class AuthRouter:
     # ---- register ------------------------------------------------------------------------------------------
 
     def register_routes(self, app: Jetio) -> None:
-        """Add `/register`, `/login`, `/me` and the routes of what is on.
+        """Add `/register`, `/login`, `/me` and the routes of what is on; none without a user model.
 
         From then on callers are found out for the whole application.
         """
         self._adopt(app)
-        app.add_endpoint(self._register_path, RegisterOperation(self))
-        app.add_endpoint(self._login_path, LoginOperation(self))
-        app.add_endpoint(self._me_path, MeOperation(self))
+        if self.user_model is None:
+            return
+        self._serve(app, self._register_path, RegisterOperation(self))
+        self._serve(app, self._login_path, LoginOperation(self))
+        self._serve(app, self._me_path, MeOperation(self))
         self._add(app, self.prefix + self.session_prefix, _SESSION_ROUTES)
         self._add(app, self.prefix, _ROUTES)
+        if self.authenticator.config.publishes_keys:
+            for path, endpoint in key_routes(self):
+                self._serve(app, path, endpoint)
 
     def register_admin_routes(self, app: Jetio) -> None:
         """Add `/admin/{id}/make-admin`, `/admin/{id}/remove-admin` and the admin routes of what is on."""
+        self._require_accounts()
         self._adopt(app)
         for path, endpoint in promotion_routes(self):
-            app.add_endpoint(self._admin_prefix + path, endpoint)
+            self._serve(app, self._admin_prefix + path, endpoint)
         self._add(app, self._admin_prefix, _ADMIN_ROUTES)
+
+    def protect(self, app: Jetio, *, open: Sequence[str] = ()) -> None:
+        """Close the application: every route needs a login that does not say otherwise.
+
+        `@allow_anonymous` and `policy=public()` open a route, `open` what is mounted at these paths. Logging in,
+        registering and refreshing stay open, and outside of production the documentation.
+        """
+        self._adopt(app)
+        app.protect(
+            self.authenticated(),
+            open=open,
+            spares=lambda endpoint: any(endpoint is own for own in self._own),
+        )
+
+    def _serve(self, app: Jetio, path: str, endpoint: Endpoint) -> None:
+        """Each route of accounts says itself who may use it: `protect` leaves it as it is."""
+        self._own.append(endpoint)
+        app.add_endpoint(path, endpoint)
 
     def _add(self, app: Jetio, prefix: str, routes: Mapping[str, Routes]) -> None:
         for feature in routes.keys() & self.features:
             for path, endpoint in routes[feature](self):
-                app.add_endpoint(prefix + path, endpoint)
+                self._serve(app, prefix + path, endpoint)
 
     def _adopt(self, app: Jetio) -> None:
         if self._context.app is app:
             return
         if self._context.app is not None:
             raise ConfigError("one AuthRouter serves one application; make another for the other")
-        app.use_authenticator(self.authenticator)
+        app.use_authenticator(self.finder)
         self._context.app = app
+        if self._remote is not None:
+            self._serve_issuers(app, self._remote)
+        if self.user_model is None:
+            return
         app.on_build.append(self._check_model)
         app.start_checks.append(self._check_settings)
         app.start_tasks.append(self._start)
+
+    def _serve_issuers(self, app: Jetio, remote: RemoteAuthenticator) -> None:
+        app.on_build.append(lambda built: remote.build())
+        app.start_tasks.append(remote.start)
+        app.on_event("shutdown")(remote.stop)
+
+    def _require_accounts(self) -> None:
+        if self.user_model is None:
+            raise ConfigError(_NO_ACCOUNTS)
 
     def _check_model(self, app: Jetio) -> None:
         _ = self._context.facts
@@ -198,11 +264,16 @@ class AuthRouter:
 
     def get_auth_dependency(self) -> LoginRequired:
         """For `CrudRouter(auth_dependency=...)`: signed in. For `Depends(...)`: the caller's row."""
-        return LoginRequired(self.authenticator)
+        return LoginRequired(self.finder)
 
     def authenticated(self) -> Policy:
         """Everybody who is signed in."""
-        return LoginRequired(self.authenticator)
+        return LoginRequired(self.finder)
+
+    def account_required(self) -> Policy:
+        """Everybody who is signed in and has an account here, which callers of remote issuers may not have."""
+        self._require_accounts()
+        return AccountRequired(self.finder)
 
     def public(self) -> Policy:
         """Everybody."""
@@ -210,27 +281,31 @@ class AuthRouter:
 
     def admin_only(self) -> Policy:
         """Admins."""
-        return AdminOnly(self.authenticator)
+        self._require_accounts()
+        return AdminOnly(self.finder)
 
     def requires_role(self, *any_of: str) -> Policy:
         """Whoever has one of these roles; 403 `role_required` for the others. Admins have `admin`."""
-        return RequiresRole(any_of, self.authenticator)
+        return RequiresRole(any_of, self.finder)
 
     def requires_permission(self, *all_of: str) -> Policy:
         """Whoever has all of these permissions."""
-        return RequiresPermission(all_of, self.authenticator)
+        return RequiresPermission(all_of, self.finder)
 
     def owner(self, model: type[Any], audit_fields: Sequence[str] | None = None) -> Policy:
         """The rows that the caller owns, also for admins. `audit_fields` as in `owner_or_admin`."""
-        return Owner(model, self.authenticator, tuple(audit_fields) if audit_fields else None)
+        self._require_accounts()
+        return Owner(model, self.finder, tuple(audit_fields) if audit_fields else None)
 
     def owner_or_admin(self, model: type[Any], audit_fields: Sequence[str] | None = None) -> Policy:
         """The rows that the caller owns; admins all. `audit_fields` names candidates for the owner column."""
-        return OwnerOrAdmin(model, self.authenticator, tuple(audit_fields) if audit_fields else None)
+        self._require_accounts()
+        return OwnerOrAdmin(model, self.finder, tuple(audit_fields) if audit_fields else None)
 
     def self_or_admin(self) -> Policy:
         """For the user model: the caller's own row; admins all."""
-        return SelfOrAdmin(self.user_model, self.authenticator)
+        self._require_accounts()
+        return SelfOrAdmin(self.user_model, self.finder)
 
     # ---- functions -----------------------------------------------------------------------------------------
 
@@ -331,3 +406,14 @@ class AuthRouter:
             wanted = " or ".join(self.accounts.facts.login_fields)
             raise ConfigError(f"ensure_admin needs a name to log in with; give {wanted}")
         return names
+
+
+def _refuse_for_accounts(issuers: Sequence[RemoteIssuer], *given: object) -> None:
+    """Without accounts there must be issuers, and nothing that is about accounts."""
+    if not issuers:
+        raise ConfigError("AuthRouter() has no user model and no issuers; write AuthRouter(User)")
+    if any(given):
+        raise ConfigError(
+            "AuthRouter(issuers=...) without a user model takes role_permissions, and nothing about accounts; "
+            "write AuthRouter(User, issuers=[...])"
+        )

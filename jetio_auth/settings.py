@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jetio import ConfigError, Settings
 
-from .jwt import ALGORITHMS, SigningKey, TokenCodec, check_key
+from .jwt import ALGORITHMS, PUBLIC_ALGORITHMS, SigningKey, TokenCodec, check_key
 
 __all__ = [
     "AuthSettings",
@@ -88,6 +88,12 @@ class JWTConfig:
             )
         if any("key" not in item or not set(item) <= {"kid", "key", "algorithm"} for item in self.keys):
             raise ConfigError('JWTConfig(keys=...) takes [{"kid": ..., "key": ..., "algorithm": ...}, ...]')
+
+    @property
+    def publishes_keys(self) -> bool:
+        """Whether others can verify the tokens: a key of a public algorithm is among the keys."""
+        used = [item.get("algorithm", self.algorithm) for item in self.keys] or [self.algorithm]
+        return not PUBLIC_ALGORITHMS.isdisjoint(used)
 
     @property
     def locations(self) -> frozenset[str]:

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .jwt import JWTAuthenticator
+from .remote import RemoteAuthenticator, RemoteIssuer
 
-__all__ = ["JWTAuthenticator"]
+__all__ = ["JWTAuthenticator", "RemoteAuthenticator", "RemoteIssuer"]

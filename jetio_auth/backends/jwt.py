@@ -24,7 +24,7 @@ from ..model import PASSWORD, Account, UserModel
 from ..settings import JWTConfig, signing_keys, token_codec
 from ..transports import BearerTransport, refused
 
-__all__ = ["OWN_CLAIMS", "JWTAuthenticator", "session_name"]
+__all__ = ["OWN_CLAIMS", "JWTAuthenticator", "session_name", "words"]
 
 _REMEMBERED = 1000
 _NOBODY: frozenset[str] = frozenset()
@@ -58,7 +58,7 @@ class JWTAuthenticator:
         self._role_permissions = role_permissions
         self.config = config
         by_header = "header" in config.locations
-        self._bearer = BearerTransport(config.token_header, config.token_prefix) if by_header else None
+        self.bearer = BearerTransport(config.token_header, config.token_prefix) if by_header else None
         self.cookies = self._cookie_transport(refresh_path) if "cookie" in config.locations else None
         self._known: dict[str, _Known] = {}
 
@@ -81,10 +81,10 @@ class JWTAuthenticator:
         """The OAuth2 password form is for documentation tools; other clients send JSON to that address."""
         found = []
         config = self.config
-        if self._bearer is not None and self._bearer.is_standard:
+        if self.bearer is not None and self.bearer.is_standard:
             flows = {"password": {"tokenUrl": self._token_url, "scopes": {}}}
             found.append(SecurityScheme("OAuth2PasswordBearer", {"type": "oauth2", "flows": flows}))
-        elif self._bearer is not None:
+        elif self.bearer is not None:
             named = {"type": "apiKey", "in": "header", "name": config.token_header}
             found.append(SecurityScheme("TokenHeader", named))
         if self.cookies is not None:
@@ -109,7 +109,7 @@ class JWTAuthenticator:
 
     async def identify(self, connection: HTTPConnection, work: UnitOfWork) -> Principal | None:
         """The caller, None without a token; raises 401 for one that is not accepted."""
-        token = self._bearer.read(connection) if self._bearer is not None else None
+        token = self.bearer.read(connection) if self.bearer is not None else None
         if token is not None:
             known = self._verified(token)
         elif self.cookies is not None and (token := self.cookies.read(connection)) is not None:
@@ -223,7 +223,7 @@ class JWTAuthenticator:
         admin = bool(account[facts.admin_flag])
         roles = _ADMIN if admin else _NOBODY
         if facts.has_roles:
-            roles |= _words(account.get("role")) | _words(account.get("roles"))
+            roles |= words(account.get("role")) | words(account.get("roles"))
         granted = [name for role in roles for name in self._role_permissions.get(role, ())]
         return Principal(
             id=key,
@@ -232,7 +232,7 @@ class JWTAuthenticator:
             email=account.get("email"),
             is_admin=admin,
             roles=roles,
-            permissions=_words(account.get("permissions")).union(granted),
+            permissions=words(account.get("permissions")).union(granted),
             claims=claims,
             method="jwt",
         )
@@ -257,7 +257,7 @@ def _epoch(secret: bytes, key: Any, hashed_password: str | None) -> str:
     return hmac.digest(secret, f"{key}\0{hashed_password}".encode(), "sha256").hex()[:16]
 
 
-def _words(value: Any) -> frozenset[str]:
+def words(value: Any) -> frozenset[str]:
     """Roles as a column holds them: a list, or words separated by commas or spaces."""
     if value is None:
         return _NOBODY

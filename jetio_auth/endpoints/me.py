@@ -25,7 +25,7 @@ class MeOperation(Operation):
 
     def __init__(self, auth: AuthRouter) -> None:
         self.auth = auth
-        super().__init__("GET", self.me, tags=["auth"])
+        super().__init__("GET", self.me, tags=["auth"], policy=auth.account_required())
 
     def build(self, app: Application, path: str) -> None:
         model = self.auth.accounts.facts.model

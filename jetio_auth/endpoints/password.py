@@ -44,6 +44,6 @@ def password_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
         )
 
     yield "/change-password", Operation(
-        "POST", change_password, response_model=TokenPair, tags=["auth"], policy=auth.authenticated(),
+        "POST", change_password, response_model=TokenPair, tags=["auth"], policy=auth.account_required(),
         problems=[429],
     )  # fmt: skip

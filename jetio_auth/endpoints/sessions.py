@@ -49,7 +49,7 @@ class SessionRead(BaseModel):
 
 def session_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
     """The caller's own devices."""
-    policy = auth.authenticated()
+    policy = auth.account_required()
 
     async def list_sessions(principal: Principal) -> list[SessionRead]:
         """The devices on which this account is logged in, the latest first."""
@@ -80,7 +80,7 @@ def logout_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
         await auth.logins.logout(principal, given.refresh_token, device_of(request), everywhere=given.all)
         return tokens.forget({"message": "Logged out successfully"})
 
-    policy = auth.authenticated()
+    policy = auth.account_required()
     yield "/logout", Operation("POST", logout, response_model=LoggedOut, tags=["auth"], policy=policy)
 
 
