@@ -429,7 +429,7 @@ FOREIGN = {
         "relationship",
         "settings",
     },
-    "jetio_auth": set(),
+    "jetio_auth": {"RequireLogin", "SessionDep", "allow_anonymous"},
 }
 
 
