@@ -15,11 +15,11 @@ import orjson
 from pydantic import AfterValidator, EmailStr, SecretStr
 from pydantic import Field as Limit
 from pydantic_core import PydanticCustomError
-from sqlalchemy import JSON, Column, DateTime, Enum, Float, Interval, Numeric, String
+from sqlalchemy import JSON, Column, DateTime, Enum, Float, Numeric, String
 from sqlalchemy.orm import Mapped, MappedColumn, QueryableAttribute
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from .columns import Duration, JsonDocument, SecretText, UtcDateTime, max_length_of
+from .columns import JsonDocument, SecretText, UtcDateTime, max_length_of
 from .errors import ConfigError
 from .wire import Addressable, in_document, spelled
 
@@ -165,8 +165,6 @@ def _type_limits(kind: TypeEngine[Any], bare: Any) -> list[Any]:
         return [AfterValidator(_in_utc)]
     if isinstance(kind, DateTime):
         return [AfterValidator(_in_utc if kind.timezone else _in_naive_utc)]
-    if isinstance(kind, Duration | Interval):
-        return [AfterValidator(_within_years)]
     if isinstance(kind, JsonDocument):
         return [AfterValidator(_portable_document(kind))]
     if isinstance(kind, JSON):
@@ -214,12 +212,6 @@ def _in_utc(value: dt.datetime) -> dt.datetime:
 
 def _in_naive_utc(value: dt.datetime) -> dt.datetime:
     return _in_utc(value).replace(tzinfo=None)
-
-
-def _within_years(value: dt.timedelta) -> dt.timedelta:
-    if abs(value) > dt.timedelta(days=100_000_000):
-        raise PydanticCustomError("duration_range", "The duration is too long")
-    return value
 
 
 def _portable_json(value: Any) -> Any:

@@ -146,10 +146,7 @@ def _resolve(asked: TypeResolve) -> TypeEngine[Any] | None:
     beside = asked.raw_pep_593_type
     # AwareDatetime, EmailStr and IPvAnyAddress are seen by their own name, not by what Annotated hides.
     for annotation in (asked.raw_type, beside, resolved):
-        try:
-            found = column_type(annotation, get_args(beside)[1:] if beside is not None else ())
-        except TypeError:  # an unhashable annotation is none of ours
-            continue
+        found = column_type(annotation, get_args(beside)[1:] if beside is not None else ())
         if found is not None:
             return found
     return None

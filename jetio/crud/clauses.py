@@ -50,11 +50,8 @@ def fingerprint(
 
 
 def _all_binds(clauses: Sequence[ColumnElement[Any] | None]) -> list[BindParameter[Any]]:
-    found: list[BindParameter[Any]] = []
-    for clause in clauses:
-        if clause is not None:
-            found += [item for item in visitors.iterate(clause) if isinstance(item, BindParameter)]
-    return found
+    parts = (item for clause in clauses if clause is not None for item in visitors.iterate(clause))
+    return [item for item in parts if isinstance(item, BindParameter)]
 
 
 def shaped(

@@ -192,8 +192,6 @@ def _refuse_unsendable(item: Field, value: Any) -> None:
 
 
 def _key_value(adapter: TypeAdapter[Any], text: str) -> Any:
-    if "\0" in text:
-        raise not_found()
     try:
         value = adapter.validate_strings(text)
     except PydanticError:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, insert
+from sqlalchemy import ForeignKey, MetaData, bindparam, insert, or_
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Mapped, mapped_column, relationship
-from sqlalchemy.schema import ForeignKey, MetaData
+from sqlalchemy.sql.functions import FunctionElement
 
-from jetio import AllowWhere, CrudRouter, Jetio, JetioModel, Principal, SecurityScheme, rows
+from jetio import AllowWhere, CrudRouter, Jetio, JetioModel, Principal, SecurityScheme, public, rows
 from jetio.models import NAMING
 from tests.crud.library import SETTINGS, serving
 
@@ -91,3 +92,46 @@ def test_a_named_parameter_of_a_rule_is_the_rule_s_own(database_url: str) -> Non
             assert client.get("/rule_papers/3").status_code == 404
             assert client.patch("/rule_papers/3", json={"level": 0}).status_code == 404
             assert client.patch("/rule_papers/1", json={"level": 50}).status_code == 403
+
+
+def test_one_parameter_may_stand_twice_in_a_rule(database_url: str) -> None:
+    """The rule's author writes one value in two places: each request fills both with its own."""
+
+    def own(access: Any) -> Any:
+        value = bindparam(None, 1 if access.principal is None else int(access.principal.sub))
+        return or_(Paper.level == value, Paper.parent_id == value)
+
+    with serving(papers(database_url, policy={"*": rows(own)})) as client:
+        for name, expected in ((None, {2, 4}), ("9", {3}), ("3", {4}), (None, {2, 4})):
+            headers = {"x-name": name} if name else {}
+            assert {row["id"] for row in client.get("/rule_papers", headers=headers).json()} == expected, name
+
+
+class raised(FunctionElement[int]):
+    """A construct of the application's own, of which SQLAlchemy keeps no compiled statement."""
+
+    inherit_cache = False
+    name = "raised"
+
+
+@compiles(raised)
+def _raised(element: Any, compiler: Any, **options: Any) -> str:
+    return f"({compiler.process(element.clauses, **options)} + 1)"
+
+
+def test_a_clause_that_cannot_be_kept_is_compiled_for_each_request(database_url: str) -> None:
+    """A construct without a cache key in a rule works, with each caller's own values, on every verb."""
+
+    def above(access: Any) -> Any:
+        return raised(Paper.level) == (2 if access.principal is None else int(access.principal.sub))
+
+    rule = {"*": rows(above), "DELETE": rows(above) & public()}
+    with serving(papers(database_url, policy=rule)) as client:
+        for name, expected in ((None, [1, 1]), ("10", [9]), ("1", [0]), (None, [1, 1])):
+            headers = {"x-name": name} if name else {}
+            found = client.get("/rule_papers", headers=headers).json()
+            assert [row["level"] for row in found] == expected, name
+        assert client.get("/rule_papers/3").status_code == 404
+        assert client.patch("/rule_papers/3", json={"level": 1}).status_code == 404
+        assert client.patch("/rule_papers/2", json={"level": 5}).status_code == 403
+        assert client.delete("/rule_papers/2").status_code == 204

@@ -176,6 +176,16 @@ def test_a_row_may_be_sent_back_as_it_was_read(client: TestClient, book: dict[st
     assert [row["title"] for row in client.get("/books").json()] == ["New", "y"]
 
 
+def test_what_else_is_wrong_is_told_beside_a_row_that_is_sent_back(
+    client: TestClient, book: dict[str, Any]
+) -> None:
+    """Fields of the server's with the value they have are no mistake, whatever the others are."""
+    sent = {"sold": book["sold"], "pages": "many", "titel": "x"}
+    refused = client.patch(f"/books/{book['id']}", json=sent)
+    assert refused.status_code == 422
+    assert {item["pointer"] for item in refused.json()["errors"]} == {"/pages", "/titel"}
+
+
 def test_prefer_minimal_leaves_the_body_out(client: TestClient, book: dict[str, Any]) -> None:
     """`Prefer: return=minimal` gives status and headers alone (RFC 7240)."""
     prefer = {"prefer": "respond-async, return=minimal"}

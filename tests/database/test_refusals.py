@@ -94,6 +94,19 @@ async def test_a_connection_that_dies_before_the_commit_is_told(postgresql_url: 
             assert await run(reading, COUNT) == [(1,)]
 
 
+async def test_a_connection_that_dies_before_the_rollback_is_no_second_error(postgresql_url: str) -> None:
+    """Undoing on a connection that the server has just ended raises nothing, and the pool goes on."""
+    async with opened(postgresql_url) as database:
+        work = database.unit_of_work()
+        await add(work, "lost")
+        await _terminate_unseen(postgresql_url)
+        await work.rollback()
+        async with database.transaction() as again:
+            await add(again, "kept")
+        async with database.transaction(writes=False) as reading:
+            assert await run(reading, COUNT) == [(1,)]
+
+
 async def test_a_connection_that_dies_before_the_transaction_is_told(postgresql_url: str) -> None:
     """Beginning on a connection that the server has just ended is a ConnectionLost; the next one works."""
     async with opened(postgresql_url) as database:

@@ -32,6 +32,7 @@ from jetio import (
     SecurityScheme,
     Settings,
     UnitOfWork,
+    add_rules,
     public,
 )
 from tests.registries import own_registry
@@ -330,6 +331,15 @@ def test_what_a_column_says_is_held_to_its_words(sqlite_url: str, info: dict[str
         code: Mapped[str] = mapped_column(info=info)
 
     assert message in mistakes(sqlite_url, Told)
+
+
+def test_a_rule_from_elsewhere_names_a_column() -> None:
+    """`add_rules` tells of a name that is none where it is called, with what was meant."""
+    base = alone()
+    kept = type("Kept", (base,), {"__annotations__": {"code": Mapped[str]}})
+    with pytest.raises(ConfigError) as told:
+        add_rules(kept, {"cod": {"hidden": True}}, {})
+    assert str(told.value) == "Kept has no column 'cod'; write one of: id, code; did you mean 'code'?"
 
 
 def test_a_column_may_be_the_admins_by_its_info(sqlite_url: str) -> None:

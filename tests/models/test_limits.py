@@ -49,6 +49,11 @@ class Thing(Model):
     token: Mapped[SecretStr | None] = mapped_column(sa.String(8))
     short: Mapped[bytes | None] = mapped_column(sa.LargeBinary(4))
     untyped = mapped_column(sa.String(4))
+    quoted: Mapped["Annotated[str, Field(max_length=5)] | None"] = mapped_column(sa.String(10))  # noqa: UP037
+    either: Mapped[int | str | None] = mapped_column(sa.JSON)
+    moment: Mapped[dt.datetime | None]
+    zoned: Mapped[dt.datetime | None] = mapped_column(sa.DateTime(timezone=True))
+    span: Mapped[dt.timedelta | None]
     date: Mapped[dt.date | None]
     uuid: Mapped[uuid.UUID | None]
 
@@ -80,6 +85,11 @@ WRONG: dict[str, Any] = {
     "token": "x" * 9,
     "short": "AAAAAAA",
     "untyped": "x" * 5,
+    "quoted": "x" * 6,
+    "either": [],
+    "moment": "9999-12-31T23:59:59-01:00",
+    "zoned": "0001-01-01T00:00:00+01:00",
+    "span": "P999999Y",
     "date": 5,
     "uuid": 5,
 }
@@ -97,6 +107,11 @@ RIGHT: dict[str, Any] = {
     "token": "x" * 8,
     "short": "AAAA",
     "untyped": "x" * 4,
+    "quoted": "x" * 5,
+    "either": "x",
+    "moment": "9999-12-31T23:59:59Z",
+    "zoned": "0001-01-01T00:00:00Z",
+    "span": "P1D",
     "date": "2026-01-31",
     "uuid": "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
 }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Annotated, Any
 
 import jsonschema_rs
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from pydantic import BaseModel, ConfigDict, Field, create_model
-from sqlalchemy import MetaData
+from pydantic import AnyUrl, BaseModel, ConfigDict, Field, HttpUrl, create_model
+from sqlalchemy import MetaData, Numeric
 from sqlalchemy.orm import Mapped, mapped_column
 from starlette.testclient import TestClient
 
@@ -30,6 +31,7 @@ from jetio import (
     rows,
 )
 from tests.openapi.workshop import SETTINGS, Frame, Note, Tokens, make_app
+from tests.registries import own_registry
 
 Document = dict[str, Any]
 
@@ -666,6 +668,29 @@ def test_a_type_without_a_schema_may_be_anything() -> None:
         return Odd()
 
     assert "held" in app.openapi()["components"]["schemas"]["Odd"]["properties"]
+
+
+def test_a_column_is_told_as_far_as_a_pattern_can_tell_it() -> None:
+    """A number with limits other than zero has no text beside it; an address of any scheme has no pattern."""
+
+    class Alone(JetioModel):
+        __abstract__ = True
+        registry = _sa_registry = own_registry()
+        metadata = registry.metadata
+
+    class Parcel(Alone):
+        weight: Mapped[Annotated[Decimal, Field(ge=3, le=7)]] = mapped_column(Numeric(4, 2))
+        height: Mapped[Annotated[Decimal, Field(ge=0)]] = mapped_column(Numeric(4, 2))
+        tracked: Mapped[AnyUrl]
+        shown: Mapped[HttpUrl]
+
+    app = Jetio(settings=SETTINGS, database="sqlite+aiosqlite://", metadata=Alone.metadata)
+    CrudRouter(Parcel).register_routes(app)
+    told = app.openapi()["components"]["schemas"]["ParcelCreate"]["properties"]
+    assert (told["weight"]["type"], told["weight"]["minimum"], told["weight"]["maximum"]) == ("number", 3, 7)
+    assert [way["type"] for way in told["height"]["anyOf"]] == ["number", "string"]
+    assert "pattern" not in told["tracked"]
+    assert told["shown"]["pattern"] == "^(http|https):"
 
 
 def test_keys_of_a_dictionary_may_have_a_pattern() -> None:
