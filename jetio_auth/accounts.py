@@ -217,15 +217,13 @@ class Accounts:
 
     async def _dangling(self, session: AsyncSession, values: Mapping[str, Any]) -> tuple[str, ...]:
         """The columns of the first reference that leads nowhere; SQLite does not tell them."""
-        resource = resource_of(self.facts.model)
-        for key in resource.foreign_keys:
-            held = [values.get(name) for name in key.fields]
-            if None in held:
-                continue
-            same = [column == value for column, value in zip(key.columns, held, strict=True)]
-            if await session.scalar(select(true()).where(*same)) is None:
-                return tuple(resource.fields[name].column.name for name in key.fields)
-        return ()
+        fields = resource_of(self.facts.model).fields
+        held = [
+            (key, [values.get(name) for name in key.fields])
+            for key in resource_of(self.facts.model).foreign_keys
+        ]
+        wrong = [key for key, told in held if None not in told and not await _leads(session, key, told)]
+        return tuple(fields[name].column.name for key in wrong[:1] for name in key.fields)
 
     # ---- admins --------------------------------------------------------------------------------------------
 
@@ -340,3 +338,9 @@ def _is_storable(name: str) -> bool:
 def _rank(account: Account, wanted: Sequence[tuple[str, str]]) -> int:
     """Which of the ways to be meant this account fits first."""
     return next((place for place, (field, name) in enumerate(wanted) if account[field] == name), len(wanted))
+
+
+async def _leads(session: AsyncSession, key: Any, held: Sequence[Any]) -> bool:
+    """Whether a foreign key of these values leads to a row."""
+    same = [column == value for column, value in zip(key.columns, held, strict=True)]
+    return await session.scalar(select(true()).where(*same)) is not None

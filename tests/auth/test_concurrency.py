@@ -165,3 +165,30 @@ def test_a_renewal_never_undoes_a_new_password(database_url: str, slow_hashes: t
         assert site.client.get("/me", headers=late).status_code == 401
         assert site.login(ann.username).status_code == 401
         assert site.login(ann.username, "a newer password").status_code == 200
+
+
+def test_a_session_that_ends_while_its_password_changes_stays_ended(
+    database_url: str, slow_hashes: threading.Event
+) -> None:
+    """A logout in the middle of a change wins: 401, no new tokens, and the password is the old one."""
+    app = new_app(database_url)
+    auth = AuthRouter(User)
+    auth.register_routes(app)
+    slow_hashes.set()
+    with serving(app, auth) as site:
+        ann = site.person("ann")
+        headers = bearer(ann.token)
+        slow_hashes.clear()
+
+        async def overtaken() -> Answer:
+            body = {"current_password": PASSWORD, "new_password": "another good password"}
+            change = asyncio.create_task(call(app, "POST", "/change-password", body, headers=headers))
+            await asyncio.sleep(0.2)
+            assert not change.done()
+            assert (await call(app, "POST", "/logout", headers=headers)).status == 200
+            slow_hashes.set()
+            return await change
+
+        answer = site.run(overtaken)
+        assert (answer.status, answer.code) == (401, "token_revoked")
+        assert site.login(ann.username).status_code == 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.cookies import SimpleCookie
 from typing import Any
@@ -20,11 +20,13 @@ BOTH = ("header", "cookie")
 
 
 @contextmanager
-def browser(url: str, app: Jetio | None = None, prefix: str = "", **options: Any) -> Iterator[TestClient]:
+def browser(
+    url: str, app: Jetio | None = None, prefix: str = "", disable: Sequence[str] = (), **options: Any
+) -> Iterator[TestClient]:
     """A client that keeps cookies, of an application that gives them; ann has an account."""
     app = app or new_app(url)
     config = {"secret_key": SECRET, "token_location": BOTH, **options}
-    auth = AuthRouter(User, prefix=prefix, jwt=JWTConfig(**config))
+    auth = AuthRouter(User, prefix=prefix, jwt=JWTConfig(**config), disable=disable)
     auth.register_routes(app)
     CrudRouter(Post, policy={"*": auth.owner_or_admin(Post)}).register_routes(app)
 
@@ -221,6 +223,17 @@ def test_cookies_alone(sqlite_url: str) -> None:
         assert client.get("/me").status_code == 200
         client.cookies.clear()
         assert client.get("/me", headers=bearer(token)).status_code == 401
+        schemes = client.get("/openapi.json").json()["components"]["securitySchemes"]
+        assert schemes == {"TokenCookie": {"type": "apiKey", "in": "cookie", "name": "access_token"}}
+
+
+def test_no_refresh_cookie_without_refreshing(sqlite_url: str) -> None:
+    """With refreshing switched off a login sets the access token and what guards it, which end together."""
+    with browser(sqlite_url, disable=["refresh"]) as client:
+        set_now = cookies_of(login(client))
+        assert sorted(set_now) == ["access_token", "csrf_token"]
+        assert len({morsel["max-age"] for morsel in set_now.values()}) == 1
+        assert client.get("/me").status_code == 200
 
 
 def test_no_cookies_unless_asked_for(sqlite_url: str) -> None:
@@ -265,6 +278,14 @@ def test_a_header_of_ones_own(sqlite_url: str) -> None:
         assert client.get("/me", headers=bearer(token)).status_code == 401
         schemes = client.get("/openapi.json").json()["components"]["securitySchemes"]
         assert schemes == {"TokenHeader": {"type": "apiKey", "in": "header", "name": "X-Admin-Token"}}
+
+
+def test_cookies_for_other_sites_are_secure(sqlite_url: str) -> None:
+    """Browsers drop a cookie for other sites that may travel in the clear: that stops a start in production."""
+    app = new_app(sqlite_url, settings=Settings(env="production", secret_key=SECRET * 2))
+    options: dict[str, Any] = {"cookie_samesite": "none", "cookie_secure": False}
+    with pytest.raises(ConfigError, match="needs Secure cookies"), browser(sqlite_url, app, **options):
+        pass
 
 
 @pytest.mark.parametrize(

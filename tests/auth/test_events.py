@@ -202,3 +202,5 @@ def test_without_events(sqlite_url: str) -> None:
         admin = site.admin()
         assert admin.get("/admin/auth-events").status_code == 404
         assert told == ["user.registered", "login.ok"]
+        site.login(admin.username, "wrong password")
+        assert told[2:] == ["login.failed"]

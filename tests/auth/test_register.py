@@ -275,13 +275,15 @@ def test_common_passwords_may_be_forbidden_everywhere(sqlite_url: str) -> None:
 # ---- other models ------------------------------------------------------------------------------------------
 
 
-def serve(url: str, model: Any, **options: Any) -> Any:
-    """An application of this user model, which is also under a CrudRouter."""
+def serve(url: str, model: Any, *others: Any, **options: Any) -> Any:
+    """An application of this user model, which is also under a CrudRouter, as are the others."""
     app = Jetio(database=url, settings=SETTINGS, metadata=model.metadata)
     auth = AuthRouter(model, **options)
     auth.register_routes(app)
     auth.register_admin_routes(app)
     CrudRouter(model).register_routes(app)
+    for other in others:
+        CrudRouter(other).register_routes(app)
     return serving(app, auth)
 
 
@@ -361,10 +363,17 @@ def test_references_of_a_registration(sqlite_url: str) -> None:
 
     class Member(base, JetioAuthMixin):
         username: Mapped[str] = mapped_column(unique=True)
+        coach_id: Mapped[int | None] = mapped_column(ForeignKey("members.id"))
+        friend_id: Mapped[int | None] = mapped_column(ForeignKey("members.id"))
         team_id: Mapped[int] = mapped_column(ForeignKey("teams.id"))
 
-    with serve(sqlite_url, Member) as site:
+    with serve(sqlite_url, Member, Team) as site:
+        assert site.client.post("/teams", json={"name": "one"}).status_code == 201
+        first = {"username": "bob", "password": PASSWORD, "team_id": 1}
+        assert site.client.post("/register", json=first).status_code == 201
         body = {"username": "ann", "password": PASSWORD}
         assert errors_of(site.client.post("/register", json=body)) == {("/team_id", "missing")}
-        refused = site.client.post("/register", json={**body, "team_id": 3})
-        assert errors_of(refused) == {("/team_id", "invalid_reference")}
+        for field in ("team_id", "friend_id"):
+            sent = {**body, "coach_id": 1, "team_id": 1, field: 3}
+            refused = site.client.post("/register", json=sent)
+            assert errors_of(refused) == {(f"/{field}", "invalid_reference")}

@@ -17,7 +17,7 @@ import time_machine
 from sqlalchemy import String, delete, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from jetio import ConfigError, Jetio
+from jetio import ConfigError, Jetio, Problem
 from jetio_auth import AuthRouter, JetioAuthMixin, JWTConfig, Lockout
 from tests.auth.forum import PASSWORD, SETTINGS, Model, Site, User, bearer, call, new_app, new_base, serving
 
@@ -109,6 +109,34 @@ def test_a_used_token_ends_the_session(site: Site) -> None:
         assert code(refresh(site, second["refresh_token"])) == "token_revoked"
         assert [me(site, pair) for pair in (first, second, other)] == [401, 401, 200]
         assert refresh(site, other["refresh_token"]).status_code == 200
+
+
+def test_an_application_refreshes_by_itself(quick: Site) -> None:
+    """`auth.refresh(token)` gives the next tokens as the route does, and uses up the token."""
+    first = pair_of(quick)
+    second = quick.run(quick.auth.refresh, first["refresh_token"])
+    assert set(second) == set(first)
+    assert quick.client.get("/me", headers=bearer(second["access_token"])).status_code == 200
+    with pytest.raises(Problem, match="not_authenticated"):
+        quick.run(quick.auth.refresh, "no token of ours")
+
+
+def test_a_token_without_a_session_changes_the_password_too(quick: Site) -> None:
+    """One that the application made by itself belongs to no session: the change opens the only one."""
+    earlier = pair_of(quick)
+
+    async def made() -> str:
+        async with quick.app.database.sessions() as session:
+            user = (await session.scalars(select(User).where(User.username == "ann"))).one()
+            return quick.auth.create_token(user)
+
+    body = {"current_password": PASSWORD, "new_password": "another good password"}
+    answer = quick.client.post("/change-password", json=body, headers=bearer(quick.run(made)))
+    assert answer.status_code == 200, answer.text
+    renewed = answer.json()
+    assert quick.client.get("/me", headers=bearer(renewed["access_token"])).status_code == 200
+    assert refresh(quick, renewed["refresh_token"]).status_code == 200
+    assert quick.client.get("/me", headers=bearer(earlier["access_token"])).status_code == 401
 
 
 def test_tabs_that_refresh_at_once_get_the_same_successor(site: Site) -> None:

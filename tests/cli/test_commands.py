@@ -115,6 +115,18 @@ def test_access_prints_the_matrix(folder: Path) -> None:
     assert "/notes" not in result.stderr
 
 
+def test_an_installed_package_adds_commands(folder: Path, tmp_path: Path) -> None:
+    """A function under the entry point group `jetio.commands` is given the command line."""
+    about = tmp_path / "greeter-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: greeter\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[jetio.commands]\ngreet = greeter:add\n")
+    source = 'def add(commands):\n    commands.command(name="greet")(lambda: print("hello"))\n'
+    (tmp_path / "greeter.py").write_text(source)
+    result = jetio(folder, "greet", PYTHONPATH=str(tmp_path))
+    assert (result.returncode, result.stdout) == (0, "hello\n"), result.stderr
+
+
 def test_openapi_prints_the_document(folder: Path) -> None:
     """`jetio openapi` prints the document that the server serves."""
     document = json.loads(jetio(folder, "openapi", "app").stdout)

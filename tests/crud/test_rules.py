@@ -81,6 +81,17 @@ def test_a_clause_that_two_rules_share_is_two_clauses(database_url: str, anonymo
         assert [row["level"] for row in client.get("/rule_papers").json()] == [0]
 
 
+def test_a_hook_knows_the_caller(sqlite_url: str) -> None:
+    """`change.principal` is whoever asks, None where nobody is known."""
+    told: list[Any] = []
+    hook = {"before_create": lambda change: told.append(change.principal and change.principal.id)}
+    rule = {"*": rows(lambda access: Paper.level < 100)}
+    with serving(papers(sqlite_url, policy=rule, hooks=hook)) as client:
+        for headers in ({"x-name": "ann"}, {}):
+            assert client.post("/rule_papers", json={"level": 1}, headers=headers).status_code == 201
+    assert told == ["ann", None]
+
+
 def test_a_named_parameter_of_a_rule_is_the_rule_s_own(database_url: str) -> None:
     """A rule may name its parameter as the statement names one of its own: the client cannot fill it."""
     for name in ("limit", "offset", "k_id", "v_level"):

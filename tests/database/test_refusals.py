@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from typing import Any
 
@@ -151,3 +152,29 @@ async def test_a_mistake_in_sql_stays_what_it_is(mariadb_url: str) -> None:
             await run(work, text("SELECT 1 FROM nowhere").columns(Note.id))
         assert not isinstance(told.value, ConnectionLost | ConstraintViolated)
         await work.rollback()
+
+
+async def test_a_request_that_ends_while_it_connects_leaves_nothing_behind() -> None:
+    """Neither a connection nor an error that nobody looks at, when the server hangs up after all."""
+    arrived, hang_up = asyncio.Event(), asyncio.Event()
+    unseen: list[Any] = []
+
+    async def serve(reader: Any, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await hang_up.wait()
+        writer.close()
+
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: unseen.append(context))
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        database = Database(f"postgresql+asyncpg://someone@127.0.0.1:{port}/somewhere")
+        asking = asyncio.create_task(database.unit_of_work().run_alone(database.query(COUNT), {}))
+        await arrived.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        hang_up.set()
+        await asyncio.sleep(0.1)
+        await database.close()
+    gc.collect()
+    assert unseen == []

@@ -227,6 +227,27 @@ def test_what_the_database_makes_is_answered(client: TestClient) -> None:
     assert client.put("/computeds/1", json={"width": 5}).json()["made"] == "x"
 
 
+def test_a_number_that_the_database_insists_on(postgresql_url: str) -> None:
+    """An identity that is always generated is no field that a client may send, in a key or beside it."""
+
+    class Alone(JetioModel):
+        __abstract__ = True
+        registry = _sa_registry = own_registry()
+        metadata = registry.metadata
+
+    class Ticket(Alone):
+        number: Mapped[int] = mapped_column(sa.Identity(always=True, start=100))
+        label: Mapped[str]
+
+    app = Jetio(database=postgresql_url, metadata=Alone.metadata, settings=Settings(env="test"))
+    CrudRouter(Ticket).register_routes(app)
+    with TestClient(app) as client:
+        assert client.post("/tickets", json={"label": "a"}).json()["number"] == 100
+        refused = client.post("/tickets", json={"label": "a", "number": 7})
+        assert (refused.status_code, refused.json()["code"]) == (422, "read_only_field")
+        assert client.patch("/tickets/1", json={"number": 7}).status_code == 422
+
+
 def test_text_is_sized_where_it_must_be() -> None:
     """Text of any size is LONGTEXT on MariaDB; in keys and indexes it is VARCHAR(255); tables compare exactly."""
     made = sql(Detail, "mariadb://host/name")
