@@ -11,6 +11,7 @@ from typing import Any
 import bcrypt
 import pytest
 from passlib.hash import pbkdf2_sha256
+from sqlalchemy import select
 
 from jetio import CrudRouter
 from jetio_auth import AuthRouter, Lockout, get_password_hash
@@ -192,3 +193,29 @@ def test_a_session_that_ends_while_its_password_changes_stays_ended(
         answer = site.run(overtaken)
         assert (answer.status, answer.code) == (401, "token_revoked")
         assert site.login(ann.username).status_code == 200
+
+
+def test_ensure_admin_yields_to_a_quicker_worker(postgresql_url: str, slow_hashes: threading.Event) -> None:
+    """An account that another worker makes meanwhile is the admin: no error, no second one."""
+    app = new_app(postgresql_url)
+    auth = AuthRouter(User)
+    auth.register_routes(app)
+    slow_hashes.set()
+    with serving(app, auth) as site:
+        slow_hashes.clear()
+
+        async def overtaken() -> int:
+            names: dict[str, Any] = {"username": "root", "email": "root@example.com"}
+            ensuring = asyncio.create_task(auth.ensure_admin(**names, password=PASSWORD))
+            await asyncio.sleep(0.2)
+            assert not ensuring.done()
+            async with app.database.sessions() as session:
+                session.add(User(**names, hashed_password=NEWER, is_admin=True))
+                await session.commit()
+            slow_hashes.set()
+            await ensuring
+            async with app.database.sessions() as session:
+                return len((await session.scalars(select(User).where(User.is_admin))).all())
+
+        assert site.run(overtaken) == 1
+        assert site.login("root", "a newer password").status_code == 200

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import ForeignKey, func, select, true
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import UserDefinedType
 from starlette.exceptions import HTTPException
 
 from jetio import (
@@ -821,3 +822,30 @@ def test_callers_without_an_account_own_nothing(sqlite_url: str) -> None:
         assert refused.json()["detail"] == "Only an account can own this"
         made = site.client.post("/ideas", json={"text": "t"}, headers=machine)
         assert made.json()["author_id"] is None
+
+
+def test_an_owner_of_a_type_that_says_nothing(sqlite_url: str) -> None:
+    """A column whose type does not tell what it holds cannot be compared with the key of the accounts."""
+    base: Any = new_base()
+
+    class Mark(UserDefinedType[str]):
+        cache_ok = True
+
+        def get_col_spec(self, **options: Any) -> str:
+            return "TEXT"
+
+        @property
+        def python_type(self) -> type[Any]:
+            raise NotImplementedError
+
+    class Member(base, JetioAuthMixin):
+        username: Mapped[str] = mapped_column(unique=True)
+
+    class Sheet(base):
+        mark: Mapped[str] = mapped_column(Mark())
+
+    app = Jetio(database=sqlite_url, settings=SETTINGS, metadata=base.metadata)
+    AuthRouter(Member).register_routes(app)
+    CrudRouter(Sheet, secure=True, owner="mark").register_routes(app)
+    with pytest.raises(ConfigError, match=r"Sheet.mark cannot own: it is no foreign key to Member"):
+        app.build()

@@ -367,3 +367,20 @@ def test_hooks_share_the_transaction(client: TestClient, database_url: str) -> N
         assert hooked.post("/books", json={"title": "a", "pages": 13}).status_code == 422
         assert hooked.post("/books", json={"title": "b"}).status_code == 201
         assert [row["name"] for row in hooked.get("/authors").json()] == ["for b"]
+
+
+def test_a_row_that_the_database_takes_away_at_once_is_not_shown(sqlite_url: str) -> None:
+    """A trigger that deletes what was written leaves nothing to answer: 404, and the write is undone."""
+    router = CrudRouter(Book, load_relationships=["author"])
+    with serving(library(sqlite_url, router)) as client:
+        made = client.post("/books", json={"title": "a"}).headers["location"]
+
+        async def add_trigger() -> None:
+            async with client.app.database.engine.begin() as connection:  # type: ignore[attr-defined]
+                body = "BEGIN DELETE FROM books WHERE id = new.id; END"
+                await connection.exec_driver_sql(f"CREATE TRIGGER gone AFTER UPDATE ON books {body}")
+
+        assert client.portal is not None
+        client.portal.call(add_trigger)
+        assert client.patch(made, json={"title": "b"}).status_code == 404
+        assert client.get(made).json()["title"] == "a"

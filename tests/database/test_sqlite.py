@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text
@@ -286,3 +287,13 @@ async def test_uri_filenames_reach_the_driver(tmp_path: Path) -> None:
         await write(database, "one")
         async with database.sessions() as session:
             assert len((await session.scalars(select(Note))).all()) == 1
+
+
+async def test_a_connection_that_its_user_has_closed_is_replaced(database: Database) -> None:
+    """Whoever closes the driver's own connection disturbs nobody after them."""
+    async with database.engine.connect() as connection:
+        held: Any = await connection.get_raw_connection()
+        await held.driver_connection.close()
+        await connection.invalidate()
+    await write(database, "after")
+    assert await count(database) == 1
