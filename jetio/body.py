@@ -197,6 +197,13 @@ class BodyRequest(Request):
     async def body(self) -> bytes:
         return await self._sent.read()
 
+    async def json(self) -> Any:
+        """The body as JSON; raises 400 `bad_json`, for it is the client's."""
+        try:
+            return json.loads(await self.body())
+        except (ValueError, RecursionError):
+            raise Problem(400, "bad_json", "The body is not valid JSON") from None
+
     async def stream(self) -> AsyncGenerator[bytes, None]:
         self._sent.rewind()
         more = True

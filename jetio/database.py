@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Executable, MetaData
 from sqlalchemy.ext.asyncio import (
@@ -19,13 +19,14 @@ from sqlalchemy.ext.asyncio import (
 )
 
 from .config import DEFAULT_DATABASE_URL
-from .dialects import Query, Result, Transaction, dialect_for
+from .dialects import Busy, Query, Result, Transaction, dialect_for
 from .dialects.sqlite import BEGIN_OPTION
 
 __all__ = ["Database", "UnitOfWork", "create_tables"]
 
 _log = logging.getLogger("jetio.database")
 _SHAPES = 1000
+T = TypeVar("T")
 TRIES = 3
 
 
@@ -120,6 +121,17 @@ class Database:
         except BaseException:
             await work.rollback()
             raise
+
+    async def run_transaction(self, steps: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+        """Run steps in one transaction that writes; again, twice, when the database says that it lost a race."""
+        for _ in range(1, TRIES):
+            try:
+                async with self.transaction() as work:
+                    return await steps(work)
+            except Busy:
+                continue
+        async with self.transaction() as work:
+            return await steps(work)
 
     async def start(self) -> None:
         """Forget the connections of an event loop that is gone: they cannot be used in this one."""

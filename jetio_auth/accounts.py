@@ -33,6 +33,7 @@ from .events import AuthEvent, Events
 from .model import PASSWORD, Account, UserModel
 from .names import canonical, canonical_or_typed
 from .passwords import PasswordPolicy, Passwords
+from .sessions import Device
 from .settings import Lockout
 from .throttle import Limit, Throttle, is_local, origin
 
@@ -72,7 +73,7 @@ class Accounts:
     # ---- authenticate --------------------------------------------------------------------------------------
 
     async def authenticate(
-        self, identity: str, password: str, *, address: str | None = None, field: str | None = None
+        self, identity: str, password: str, device: Device, *, field: str | None = None
     ) -> Account:
         """The account with this name and password; raises 401 `invalid_credentials` or 429 `rate_limited`.
 
@@ -80,38 +81,42 @@ class Accounts:
         """
         name = canonical_or_typed(identity)
         account = await self._find(name, identity, field)
-        whom = None if account is None else str(account[self.facts.key])
-        try:
-            right, renewed = await self.verify(account, password, name=name, address=address)
-        except Problem:
-            # Not into the table: whoever is refused here may come as often as he likes.
-            await self._events.announce(AuthEvent(name="login.throttled", user_id=whom, address=address))
-            raise
+        right, renewed = await self.verify(account, password, name=name, device=device)
         if account is None or not right:
-            await self._events.record(AuthEvent(name="login.failed", user_id=whom, address=address))
             raise invalid_credentials()
         if renewed is not None:
             await self._renew(account, renewed)
         return account
 
     async def verify(
-        self, account: Account | None, password: str, *, name: str = "", address: str | None
+        self, account: Account | None, password: str, *, name: str = "", device: Device
     ) -> tuple[bool, str | None]:
         """Whether this is the password of an account that may be used, and the newer hash it should have.
 
         Each failure is counted: against the account, against `name` where there is none, and against the
         address. Raises 429 `rate_limited`.
         """
-        by_name, by_address = self._limits(name, account, address)
+        by_name, by_address = self._limits(name, account, device.address)
         async with self._turn:
-            await self._throttle.attempt(self._context.database, [by_name, *by_address])
+            try:
+                await self._throttle.attempt(self._context.database, [by_name, *by_address])
+            except Problem:
+                # Not into the table: whoever is refused here may come as often as he likes.
+                await self._events.announce(self._failure("login.throttled", account, device))
+                raise
             usable = account is not None and self.facts.is_active(account)
             stored = account[PASSWORD] if account is not None and usable else None
             right, renewed = await self.passwords.verify_and_upgrade(password, stored)
             if right:
                 await self._throttle.clear(self._context.database, by_name)
                 await self._throttle.forgive(self._context.database, by_address)
+        if not right:
+            await self._events.record(self._failure("login.failed", account, device))
         return right, renewed
+
+    def _failure(self, name: str, account: Account | None, device: Device) -> AuthEvent:
+        whom = None if account is None else str(account[self.facts.key])
+        return AuthEvent(name=name, user_id=whom, address=device.address, agent=device.agent)
 
     def _limits(self, name: str, account: Account | None, address: str | None) -> tuple[Limit, list[Limit]]:
         """An account counts once, by whichever of its names it is meant; a name of nobody as it is."""

@@ -71,17 +71,38 @@ class CookieTransport:
         """What the header must repeat in this session."""
         return hmac.digest(self._key(), session.encode(), "sha256").hex()
 
-    def write(self, response: Response, pair: Mapping[str, Any], session: str) -> None:
+    def guard_refresh(self, connection: HTTPConnection) -> None:
+        """The same for a refresh token in a cookie, whose session is not known yet: header and cookie agree."""
+        self.guard_origin(connection)
+        given, kept = connection.headers.get(CSRF_HEADER, ""), connection.cookies.get(CSRF_COOKIE, "")
+        if not kept or not hmac.compare_digest(given.encode("latin-1"), kept.encode("latin-1", "replace")):
+            raise _forged(f"The header X-CSRF-Token does not hold the value of the cookie {CSRF_COOKIE}")
+
+    def expired(self, connection: HTTPConnection, name: str) -> dict[str, str]:
+        """The header of a refusal that takes a dead cookie away."""
+        path = self._refresh_place(connection) if name == REFRESH_COOKIE else "/"
+        return {"Set-Cookie": f"{name}=; Max-Age=0; Path={path}; HttpOnly"}
+
+    def _refresh_place(self, connection: HTTPConnection) -> str:
+        place: str = connection.scope.get("root_path", "") + self._refresh_path
+        return place
+
+    def write(
+        self, connection: HTTPConnection, response: Response, pair: Mapping[str, Any], session: str
+    ) -> None:
         """Put the tokens into cookies; the refresh token goes to its own route alone."""
         self._set(response, self.name, pair["access_token"], pair["expires_in"])
         lasting = pair.get("refresh_expires_in", pair["expires_in"])
         if "refresh_token" in pair:
-            self._set(response, REFRESH_COOKIE, pair["refresh_token"], lasting, path=self._refresh_path)
+            self._set(
+                response, REFRESH_COOKIE, pair["refresh_token"], lasting, path=self._refresh_place(connection)
+            )
         self._set(response, CSRF_COOKIE, self.csrf_of(session), lasting, httponly=False)
 
-    def clear(self, response: Response) -> None:
+    def clear(self, connection: HTTPConnection, response: Response) -> None:
         """Take the cookies away."""
-        for name, path in ((self.name, "/"), (REFRESH_COOKIE, self._refresh_path), (CSRF_COOKIE, "/")):
+        place = self._refresh_place(connection)
+        for name, path in ((self.name, "/"), (REFRESH_COOKIE, place), (CSRF_COOKIE, "/")):
             response.delete_cookie(
                 name,
                 path=path,
@@ -113,11 +134,21 @@ class CookieTransport:
 
 def _same_origin(connection: HTTPConnection) -> bool:
     """By what the browser says; whoever is no browser says nothing, and holds no cookies of others."""
-    site = connection.headers.get("sec-fetch-site")
-    if site is not None:
-        return site in ("same-origin", "none")
-    origin = connection.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower()
+    site, origin = connection.headers.get("sec-fetch-site"), connection.headers.get("origin")
+    if site is not None and site not in ("same-origin", "none"):
+        return False
+    return origin is None or _is_own(origin, connection)
+
+
+def _is_own(origin: str, connection: HTTPConnection) -> bool:
+    try:
+        given = urlsplit(origin)
+    except ValueError:
+        return False
+    # A proxy that ends TLS leaves http to us: only the other way round the scheme tells something.
+    downgraded = connection.scope["scheme"] in ("https", "wss") and given.scheme != "https"
+    host = connection.headers.get("host", "").lower()
+    return bool(given.netloc) and given.netloc.lower() == host and not downgraded
 
 
 def _forged(detail: str) -> Problem:

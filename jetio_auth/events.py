@@ -31,6 +31,7 @@ EVENTS = (
     "login.failed",
     "login.throttled",
     "logout",
+    "session.ended",
     "token.refreshed",
     "token.reused",
     "password.changed",
@@ -143,8 +144,7 @@ _STORED = ("name", "at", "user_id", "actor_id", "address", "agent", "detail")
 def _row_of(event: AuthEvent) -> dict[str, Any]:
     """As it is stored: milliseconds, and the detail as a document."""
     detail = json.dumps(dict(event.detail)) if event.detail else None
-    agent = event.agent[:200] if event.agent is not None else None
-    return {**asdict(event), "at": int(event.at * 1000), "detail": detail, "agent": agent}
+    return {**asdict(event), "at": int(event.at * 1000), "detail": detail}
 
 
 def _event_of(row: Sequence[Any]) -> AuthEvent:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from time import time
 from typing import Any
 
-from jetio import ConstraintViolated, Database, Principal, UnitOfWork
+from jetio import ConfigError, ConstraintViolated, Database, Principal, UnitOfWork
 
 from .accounts import invalid_credentials
 from .backends import JWTAuthenticator
@@ -46,35 +47,51 @@ class Logins:
 
     async def open(self, account: Account, extra: Claims, device: Device) -> dict[str, Any]:
         """The tokens of a new session; commits."""
+        claims = {**await self._claims_for(account), **extra}
         event = self._event("login.ok", self._key(account), device, method=device.method)
         if self.sessions is None:
+            pair = self._pair(account, claims)
             await self._events.record(event)
-            return await self._pair(account, extra)
-        key = self._key(account)
-        await self.sessions.forget_expired(key)
+            return pair
+        await self.sessions.forget_expired(self._key(account))
+        steps = partial(self._begin, account, claims, extra, device, event)
         try:
-            async with self._database.transaction() as work:
-                epoch = self._authenticator.epoch_of(account)
-                sid, ends = await self.sessions.begin(work, key, epoch, device, extra)
-                issued = await self._refresh.first(work, sid, ends) if self._refresh is not None else None
-                await self._events.write(event, work)
-        except ConstraintViolated:  # the account was deleted while its password was judged
-            raise invalid_credentials() from None
+            pair = await self._database.run_transaction(steps)
+        except ConstraintViolated as error:
+            if error.violation.kind != "foreign_key":
+                raise
+            raise invalid_credentials() from None  # the account was deleted while its password was judged
         await self._events.announce(event)
-        return await self._pair(account, extra, sid, issued)
+        return pair
+
+    async def _begin(
+        self,
+        account: Account,
+        claims: Claims,
+        extra: Claims,
+        device: Device,
+        event: AuthEvent,
+        work: UnitOfWork,
+    ) -> dict[str, Any]:
+        """A session and its tokens: claims that no token can hold leave none behind."""
+        epoch = self._authenticator.epoch_of(account)
+        sid, ends = await self.required_sessions().begin(work, self._key(account), epoch, device, extra)
+        issued = await self._refresh.first(work, sid, ends) if self._refresh is not None else None
+        await self._events.write(event, work)
+        return self._pair(account, claims, sid, issued)
 
     async def refresh(self, token: str, device: Device) -> dict[str, Any]:
         """The next tokens of a session; commits. Raises 401."""
-        assert self._refresh is not None  # noqa: S101 - the route is there where refreshing is on
+        if self._refresh is None:
+            raise ConfigError("refreshing is switched off; leave it out of AuthRouter(disable=...)")
         try:
             found = await self._refresh.rotate(token)
         except TokenReused as reuse:
             await self._events.record(self._event("token.reused", reuse.user, device, session=reuse.sid))
             raise
         await self._events.record(self._event("token.refreshed", self._key(found.account), device))
-        return await self._pair(
-            found.account, claims_of(found.claims), found.sid, (found.token, found.expires)
-        )
+        claims = {**await self._claims_for(found.account), **claims_of(found.claims)}
+        return self._pair(found.account, claims, found.sid, (found.token, found.expires))
 
     async def logout(
         self, principal: Principal, refresh_token: str | None, device: Device, *, everywhere: bool
@@ -101,30 +118,46 @@ class Logins:
         """The sessions of an account that last, the one that was used last first."""
         return await self.required_sessions().list(user)
 
-    async def end(self, user: Any, sid: str) -> bool:
+    async def end(self, user: Any, sid: str, device: Device) -> bool:
         """End one session of an account; whether there was such a one. Commits."""
+        event = self._event("session.ended", user, device, session=sid)
         async with self._database.transaction() as work:
-            return await self.required_sessions().end(work, user, sid)
+            ended = await self.required_sessions().end(work, user, sid)
+            if ended:
+                await self._events.write(event, work)
+        if ended:
+            await self._events.announce(event)
+        return ended
 
-    async def end_others(self, user: Any, apart: str | None) -> None:
+    async def end_others(self, user: Any, apart: str | None, device: Device) -> None:
         """End the sessions of an account, apart from this one; commits."""
+        event = self._event("session.ended", user, device, apart=apart)
         async with self._database.transaction() as work:
             await self.required_sessions().end_others(work, user, apart)
+            await self._events.write(event, work)
+        await self._events.announce(event)
 
     async def change_password(
         self, principal: Principal, current: str, new: str, device: Device
     ) -> dict[str, Any]:
         """The tokens under the new password. The caller's session goes on, all others end; commits."""
-        account = await self._changes.prove(principal.id, current, address=device.address)
+        account = await self._changes.prove(principal.id, current, device)
         hashed = await self._changes.hash(account, current, new)
+        claims = await self._claims_for(account)
         event = self._event("password.changed", principal.id, device)
         sid: str | None = principal.claims.get("sid")
-        async with self._database.transaction() as work:
+
+        async def steps(work: UnitOfWork) -> dict[str, Any]:
             changed = await self._changes.store(work, account, hashed)
-            kept = await self._keep(work, changed, sid, device) if self.sessions is not None else None
             await self._events.write(event, work)
+            if self.sessions is None:
+                return self._pair(changed, claims)
+            stored, kept, issued = await self._keep(work, changed, sid, device)
+            return self._pair(changed, {**claims, **stored}, kept, issued)
+
+        pair = await self._database.run_transaction(steps)
         await self._events.announce(event)
-        return await self._pair(changed, *kept) if kept is not None else await self._pair(changed, {})
+        return pair
 
     async def _keep(
         self, work: UnitOfWork, account: Account, sid: str | None, device: Device
@@ -145,10 +178,9 @@ class Logins:
             name=name, user_id=str(user), address=device.address, agent=device.agent, detail=detail
         )
 
-    async def _pair(
-        self, account: Account, extra: Claims, sid: str | None = None, issued: _Issued | None = None
+    def _pair(
+        self, account: Account, claims: Claims, sid: str | None = None, issued: _Issued | None = None
     ) -> dict[str, Any]:
-        claims = {**await self._claims_for(account), **extra}
         seconds = self._authenticator.config.token_expiry
         token = self._authenticator.issue(account, claims, seconds, sid=sid)
         pair = {"access_token": token, "token_type": "bearer", "expires_in": seconds}
@@ -160,8 +192,9 @@ class Logins:
         return account[self._context.facts.key]
 
     def required_sessions(self) -> Sessions:
-        """The sessions, for what is there only with them."""
-        assert self.sessions is not None  # noqa: S101 - these routes are there where sessions are on
+        """The sessions, for what is there only with them; raises ConfigError."""
+        if self.sessions is None:
+            raise ConfigError("sessions are switched off; leave them out of AuthRouter(disable=...)")
         return self.sessions
 
     @property

@@ -8,7 +8,19 @@ from functools import partial
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Column, Index, Select, String, Table, UniqueConstraint, bindparam, event, or_, select
+from sqlalchemy import (
+    Column,
+    Index,
+    MetaData,
+    Select,
+    String,
+    Table,
+    UniqueConstraint,
+    bindparam,
+    event,
+    or_,
+    select,
+)
 from sqlalchemy import inspect as mapped
 from sqlalchemy.exc import NoInspectionAvailable
 
@@ -16,7 +28,7 @@ from jetio import Change, ConfigError, Policy, add_hooks, add_rules, resource_of
 
 from .names import LONGEST, canonical
 
-__all__ = ["ADMIN_FLAGS", "PASSWORD", "UserModel", "guard_model", "key_of", "read_user_model"]
+__all__ = ["ADMIN_FLAGS", "PASSWORD", "UserModel", "guard_model", "key_of", "read_user_model", "table_of"]
 
 ADMIN_FLAGS = ("is_admin", "is_superuser", "is_staff", "is_master")
 LOGIN_FIELDS = ("username", "email")
@@ -111,6 +123,15 @@ def key_of(model: type[Any]) -> Column[Any] | None:
     except NoInspectionAvailable:
         return None
     return keys[0] if len(keys) == 1 and isinstance(keys[0], Column) else None
+
+
+def table_of(model: type[Any]) -> Table:
+    """The table of the accounts; of a class that is no model, one that nobody sees: the build tells."""
+    try:
+        found = mapped(model).local_table
+    except NoInspectionAvailable:
+        found = None
+    return found if isinstance(found, Table) else Table("users", MetaData())
 
 
 def _columns(model: type[Any]) -> dict[str, Column[Any]]:

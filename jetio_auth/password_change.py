@@ -11,6 +11,7 @@ from jetio import Database, FieldError, Problem, UnitOfWork, ValidationError
 from .accounts import Accounts
 from .context import AuthContext
 from .model import PASSWORD, Account
+from .sessions import Device
 
 __all__ = ["PasswordChange"]
 
@@ -21,10 +22,10 @@ class PasswordChange:
     def __init__(self, context: AuthContext, accounts: Accounts) -> None:
         self._context, self._accounts = context, accounts
 
-    async def prove(self, key: Any, current: str, *, address: str | None) -> Account:
+    async def prove(self, key: Any, current: str, device: Device) -> Account:
         """The account, if this is its password; raises 403 `wrong_password`, or 429 for too many guesses."""
         account = await self._account(key)
-        right, _ = await self._accounts.verify(account, current, address=address)
+        right, _ = await self._accounts.verify(account, current, device=device)
         if not right:
             raise Problem(403, "wrong_password", "The current password is wrong")
         return account

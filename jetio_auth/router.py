@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from jetio import Authenticator, Change, ConfigError, Database, Endpoint, Jetio, Policy, create_tables, public
 
-from .accounts import Accounts
+from .accounts import Accounts, invalid_credentials
 from .backends import JWTAuthenticator, RemoteAuthenticator, RemoteIssuer
 from .context import AuthContext
 from .endpoints.admin import promotion_routes
@@ -27,7 +27,7 @@ from .events import AuthEvent, Events
 from .features import features_of
 from .grants.refresh import RefreshTokens
 from .logins import Logins
-from .model import Account, guard_model, key_of, read_user_model
+from .model import Account, guard_model, key_of, read_user_model, table_of
 from .password_change import PasswordChange
 from .passwords import PasswordPolicy
 from .policies import (
@@ -108,6 +108,8 @@ class AuthRouter:
             self.finder: Authenticator = self._remote
             return
         config = jwt or environment().jwt
+        if "cookie" in config.locations and not self._has("sessions"):
+            raise ConfigError("cookies need sessions, or no logout could end them; leave sessions on")
         tables = (
             session_tables(key) if self._has("sessions") and (key := key_of(user_model)) is not None else None
         )
@@ -128,8 +130,9 @@ class AuthRouter:
         floor = {"POST": AdminOnly(), **dict.fromkeys(("PUT", "PATCH", "DELETE"), SelfOrAdmin(user_model))}
         hooks = dict.fromkeys(("before_update", "before_delete"), self._keep_an_admin)
         guard_model(user_model, admin_field, login_fields, floor, hooks)
-        throttle = Throttle(attempts_table(user_model.metadata))
-        log = events_table(user_model.metadata) if self._has("events") else None
+        users = table_of(user_model)
+        throttle = Throttle(attempts_table(users))
+        log = events_table(users) if self._has("events") else None
         self.events = Events(self._context, log, events_days)
         self.accounts = Accounts(
             self._context, password or PasswordPolicy(), throttle, lockout or Lockout(), self.events
@@ -251,7 +254,9 @@ class AuthRouter:
         context, finder = self._context, self.authenticator
         sessions = refresh = None
         if tables is not None:
-            sessions = Sessions(context, tables, finder.config.session_max)
+            config = finder.config
+            idle = config.refresh_token_expiry if self._has("refresh") else config.token_expiry
+            sessions = Sessions(context, tables, config.session_max, idle)
             if self._has("refresh"):
                 key = partial(finder.derived_key, "refresh")
                 refresh = RefreshTokens(
@@ -325,8 +330,9 @@ class AuthRouter:
         `address` is counted by the throttle, and shown with `agent` in the list of sessions; `extra_claims`
         stay with the session; `field` None: the name may be in any login field. Commits.
         """
-        account = await self.accounts.authenticate(identity, password, address=address, field=field)
-        return await self.logins.open(account, extra_claims or {}, Device(address=address, agent=agent))
+        device = Device(address=address, agent=agent)
+        account = await self.accounts.authenticate(identity, password, device, field=field)
+        return await self.logins.open(account, extra_claims or {}, device)
 
     async def refresh(self, token: str) -> dict[str, Any]:
         """The next tokens of a session, as `login` gives them; the refresh token is used up. Commits.
@@ -343,10 +349,13 @@ class AuthRouter:
         return self.events.on(event, handler)
 
     async def revoke_sessions(self, user: Any, db: AsyncSession | None = None) -> None:
-        """Log an account's row out everywhere. With `db` you commit, else it is done at once."""
+        """Log an account's row out everywhere. With `db` you commit, else it is done at once.
+
+        In a handler that has a session, give it: on SQLite another transaction would wait for yours.
+        """
         key = getattr(user, self.accounts.facts.key)
         if db is None:
-            await self.logins.end_others(key, None)
+            await self.logins.end_others(key, None, Device())
         else:
             await self.logins.required_sessions().end_all_in(db, key)
 
@@ -363,7 +372,10 @@ class AuthRouter:
         if self._extra_claims is None:
             return {}
         async with self.database.sessions() as session:
-            return self._extra_claims(await session.get(self.user_model, account[self.accounts.facts.key]))
+            user = await session.get(self.user_model, account[self.accounts.facts.key])
+        if user is None:  # it was deleted just now
+            raise invalid_credentials()
+        return self._extra_claims(user)
 
     async def ensure_admin(
         self,

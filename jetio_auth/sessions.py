@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import time
 from typing import Any
 
@@ -20,16 +20,20 @@ from .transports import refused
 
 __all__ = ["Device", "Session", "Sessions", "claims_of"]
 
-_AGENT = 200
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """Where a login came from, as far as the request tells; shown to the account's owner."""
+    """Where a login came from, as far as the request tells; cut and cleaned so that any database stores it."""
 
     address: str | None = None
     agent: str | None = None
     method: str = "password"
+
+    def __post_init__(self) -> None:
+        for name, longest in (("address", 45), ("agent", 200)):
+            given = getattr(self, name)
+            if given is not None:
+                object.__setattr__(self, name, _printable(given)[:longest])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +50,13 @@ class Session:
 
 
 class Sessions:
-    """The logins of accounts; `seconds` is the longest that one may be kept alive by refreshing."""
+    """The logins of accounts.
 
-    def __init__(self, context: AuthContext, tables: SessionTables, seconds: int) -> None:
-        self._context, self._seconds = context, seconds
+    `seconds` is the longest that one may be kept alive by refreshing, `idle` how long it lasts unused.
+    """
+
+    def __init__(self, context: AuthContext, tables: SessionTables, seconds: int, idle: int) -> None:
+        self._context, self._seconds, self._idle = context, seconds, idle
         table = tables.sessions
         columns = table.c
         now: Any = bindparam("now", type_=BigInteger)
@@ -63,7 +70,7 @@ class Sessions:
             "expire": lambda: delete(table).where(own, columns.expires <= now),
             "list": lambda: (
                 select(*shown)
-                .where(own, *lasting)
+                .where(own, *lasting, columns.seen > bindparam("unused", type_=BigInteger))
                 .order_by(columns.seen.desc(), columns.created.desc(), columns.id)
             ),
             "end": lambda: (
@@ -99,7 +106,7 @@ class Sessions:
             "seen": now,
             "expires": now + self._seconds,
             "address": device.address,
-            "agent": device.agent[:_AGENT] if device.agent is not None else None,
+            "agent": device.agent,
             "claims": json.dumps(dict(claims)) if claims else None,
         }
         await work.run(self._query("begin"), {f"v_{name}": value for name, value in values.items()})
@@ -114,8 +121,10 @@ class Sessions:
         """The sessions of an account that last, the one that was used last first."""
         query = self._query("list")
         async with self._database.transaction(writes=False) as work:
-            rows = query.decode(await work.run_alone(query, {"user": user, "now": int(time())}))
-        return [Session(**dict(zip(Session.__slots__, row, strict=True))) for row in rows]
+            values = {"user": user, "now": int(time()), "unused": int(time()) - self._idle}
+            rows = query.decode(await work.run_alone(query, values))
+        found = [Session(**dict(zip(Session.__slots__, row, strict=True))) for row in rows]
+        return [replace(item, expires=min(item.expires, item.seen + self._idle)) for item in found]
 
     async def end(self, work: UnitOfWork, user: Any, sid: str) -> bool:
         """End one session of an account; whether there was such a one."""
@@ -155,6 +164,11 @@ class Sessions:
 _BEGUN = (
     "id", "user_id", "epoch", "method", "created", "seen", "expires", "address", "agent", "claims",
 )  # fmt: skip
+
+
+def _printable(text: str) -> str:
+    """The text with a sign in the place of each character that a log or a database cannot take."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def claims_of(stored: str | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -33,6 +34,7 @@ __all__ = [
 _log = logging.getLogger("jetio.auth")
 _SECRET_FILE = "dev-secret"  # noqa: S105 - the name of a file
 _NO_KEY = "no SECRET_KEY; set one: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+_COOKIE_NAME = re.compile(r"[\w-]+", re.ASCII).fullmatch
 _SESSION_MAX = 30 * 86400
 KEPT_SECONDS = 86400  # how long failures are remembered
 _SAMPLE_PASSWORDS = frozenset({"changeme", "securePassword123"})
@@ -76,6 +78,11 @@ class JWTConfig:
         if not self.locations or not self.locations <= {"header", "cookie"}:
             raise ConfigError(
                 f'JWTConfig(token_location={self.token_location!r}) is not known; write "header", "cookie" or both'
+            )
+        if not _COOKIE_NAME(self.cookie_name) or self.cookie_name in ("refresh_token", "csrf_token"):
+            raise ConfigError(
+                f"JWTConfig(cookie_name={self.cookie_name!r}) is no name for it; write letters, digits, - and _, "
+                "and neither refresh_token nor csrf_token, which are others"
             )
         if self.cookie_samesite not in ("lax", "strict", "none"):
             raise ConfigError(

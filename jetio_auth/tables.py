@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, Integer, String, Table, Text
 
 from jetio import Base
 
@@ -18,22 +18,22 @@ class SessionTables(NamedTuple):
     tokens: Table
 
 
-def attempts_table(metadata: MetaData) -> Table:
+def attempts_table(users: Table) -> Table:
     """Failed logins per window; `subject` is the hash of an account name or of an address."""
     return _table(
-        "jetio_auth_attempts",
-        metadata,
+        "attempts",
+        users,
         Column("subject", String(64), primary_key=True),
         Column("started", BigInteger, nullable=False, index=True),
         Column("failures", Integer, nullable=False),
     )
 
 
-def events_table(metadata: MetaData) -> Table:
+def events_table(users: Table) -> Table:
     """What happened, for those who must know later. No foreign key: it outlives the account."""
     return _table(
-        "jetio_auth_events",
-        metadata,
+        "events",
+        users,
         Column("id", BigInteger, primary_key=True),
         Column("name", String(40), nullable=False),
         Column("at", BigInteger, nullable=False, index=True),
@@ -47,10 +47,10 @@ def events_table(metadata: MetaData) -> Table:
 
 def session_tables(user_key: Column[Any]) -> SessionTables:
     """Times are seconds since 1970. They go with the account: no token outlives it."""
-    metadata = user_key.table.metadata
+    users: Any = user_key.table
     sessions = _table(
-        "jetio_auth_sessions",
-        metadata,
+        "sessions",
+        users,
         Column("id", String(32), primary_key=True),
         Column(
             "user_id", user_key.type, ForeignKey(user_key, ondelete="CASCADE"), nullable=False, index=True
@@ -66,8 +66,8 @@ def session_tables(user_key: Column[Any]) -> SessionTables:
         Column("claims", Text),
     )
     tokens = _table(
-        "jetio_auth_refresh_tokens",
-        metadata,
+        "refresh_tokens",
+        users,
         Column("hash", String(64), primary_key=True),
         Column(
             "session_id",
@@ -82,7 +82,11 @@ def session_tables(user_key: Column[Any]) -> SessionTables:
     return SessionTables(sessions, tokens)
 
 
-def _table(name: str, metadata: MetaData, *columns: Column[Any]) -> Table:
-    """As the tables of models are made; two routers over one MetaData share it."""
-    known = metadata.tables.get(name)
-    return known if known is not None else Base.__table_cls__(name, metadata, *columns)
+def _table(name: str, users: Table, *columns: Column[Any]) -> Table:
+    """As the tables of models are made, by the name of the accounts that it is about.
+
+    Two routers over one model share it; accounts of another model have one of their own.
+    """
+    whole = f"jetio_auth_{users.name}_{name}"
+    known = users.metadata.tables.get(whole)
+    return known if known is not None else Base.__table_cls__(whole, users.metadata, *columns)

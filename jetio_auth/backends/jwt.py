@@ -111,12 +111,19 @@ class JWTAuthenticator:
         """The caller, None without a token; raises 401 for one that is not accepted."""
         token = self.bearer.read(connection) if self.bearer is not None else None
         if token is not None:
-            known = self._verified(token)
-        elif self.cookies is not None and (token := self.cookies.read(connection)) is not None:
+            return await self._found(self._verified(token), work)
+        if self.cookies is None or (token := self.cookies.read(connection)) is None:
+            return None
+        try:
             known = self._verified(token)
             self.cookies.guard(connection, session_name(known.claims))
-        else:
-            return None
+            return await self._found(known, work)
+        except Problem as problem:
+            if problem.status == 401:  # a browser cannot take away what scripts do not see
+                problem.headers = {**problem.headers, **self.cookies.expired(connection, self.cookies.name)}
+            raise
+
+    async def _found(self, known: _Known, work: UnitOfWork) -> Principal | None:
         query, values = self._question(work.database, known)
         result = await work.run_alone(query, values)
         row = tuple(result.rows[0]) if result.rows else None

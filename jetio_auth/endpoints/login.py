@@ -52,7 +52,7 @@ class LoginOperation(Operation):
 
     def __init__(self, auth: AuthRouter) -> None:
         self.auth, self.tokens = auth, TokenAnswers(auth.authenticator)
-        problems = [400, 401, 413, 415, 422, 429]
+        problems = [400, 401, 413, 415, 422, 429, *self.tokens.problems]
         super().__init__("POST", self.login, response_model=TokenPair, tags=["auth"], problems=problems)
 
     def build(self, app: Application, path: str) -> None:
@@ -72,7 +72,7 @@ class LoginOperation(Operation):
         pair = await self.auth.login(
             identity, body.password, address=device.address, agent=device.agent, field=field
         )
-        return tokens.answer(pair)
+        return tokens.answer(request, pair)
 
 
 async def _read(request: Request) -> LoginBody:

@@ -40,10 +40,11 @@ def password_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
         """
         device = device_of(request)
         return tokens.answer(
-            await auth.logins.change_password(principal, body.current_password, body.new_password, device)
+            request,
+            await auth.logins.change_password(principal, body.current_password, body.new_password, device),
         )
 
     yield "/change-password", Operation(
         "POST", change_password, response_model=TokenPair, tags=["auth"], policy=auth.account_required(),
-        problems=[429],
+        problems=[409, 429],
     )  # fmt: skip

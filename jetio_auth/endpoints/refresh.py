@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jetio import Endpoint, FieldError, Header, JsonResponse, Operation, Request, ValidationError
+from jetio import Endpoint, FieldError, Header, JsonResponse, Operation, Problem, Request, ValidationError
 
 from .tokens import TokenAnswers, TokenPair, device_of
 
@@ -39,15 +39,23 @@ def refresh_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
 
         The refresh token is used up; one that comes back later ends the session.
         """
-        given = [
-            token for token in (body.refresh_token if body else None, x_refresh_token) if token is not None
-        ]
-        if not given and (cookie := tokens.refresh_cookie(request)) is not None:
-            tokens.refuse_other_sites(request)
-            given.append(cookie)
-        if len(given) != 1:
-            code, message = ("repeated", "Two tokens were given") if given else ("missing", "Field required")
+        tokens.refuse_other_sites(request)
+        sent = body.refresh_token if body is not None else None
+        given = [token for token in (sent, x_refresh_token) if token is not None]
+        cookie = tokens.refresh_cookie(request) if not given else None
+        found = [*given, cookie] if cookie is not None else given
+        if len(found) != 1:
+            code, message = ("repeated", "Two tokens were given") if found else ("missing", "Field required")
             raise ValidationError([FieldError(code, message, pointer="/refresh_token")])
-        return tokens.answer(await auth.logins.refresh(given[0], device_of(request)))
+        try:
+            pair = await auth.logins.refresh(found[0], device_of(request))
+        except Problem as problem:
+            if cookie is not None:
+                problem.headers = {**problem.headers, **tokens.dead_cookie(request)}
+            raise
+        return tokens.answer(request, pair, by_cookie=cookie is not None)
 
-    yield "/refresh", Operation("POST", refresh, response_model=TokenPair, tags=["auth"], problems=[401])
+    yield (
+        "/refresh",
+        Operation("POST", refresh, response_model=TokenPair, tags=["auth"], problems=[401, *tokens.problems]),
+    )

@@ -56,14 +56,15 @@ def session_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
         current, found = principal.claims.get("sid"), await auth.logins.list(principal.id)
         return [_shown(item, current) for item in found]
 
-    async def end_session(id: str, principal: Principal) -> None:
+    async def end_session(id: str, request: Request, principal: Principal) -> None:
         """Log one device out."""
-        if not await auth.logins.end(principal.id, id):
+        if not await auth.logins.end(principal.id, id, device_of(request)):
             raise not_found()
 
-    async def end_sessions(principal: Principal, all: bool = False) -> None:
+    async def end_sessions(request: Request, principal: Principal, all: bool = False) -> None:
         """Log all other devices out; with `?all=true` this one too."""
-        await auth.logins.end_others(principal.id, None if all else principal.claims.get("sid"))
+        apart = None if all else principal.claims.get("sid")
+        await auth.logins.end_others(principal.id, apart, device_of(request))
 
     yield "/sessions", Operation("GET", list_sessions, tags=["auth"], policy=policy)
     yield "/sessions", Operation("DELETE", end_sessions, tags=["auth"], policy=policy)
@@ -78,7 +79,7 @@ def logout_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
         """End this session at once, or all of them."""
         given = body or LogoutBody()
         await auth.logins.logout(principal, given.refresh_token, device_of(request), everywhere=given.all)
-        return tokens.forget({"message": "Logged out successfully"})
+        return tokens.forget(request, {"message": "Logged out successfully"})
 
     policy = auth.account_required()
     yield "/logout", Operation("POST", logout, response_model=LoggedOut, tags=["auth"], policy=policy)

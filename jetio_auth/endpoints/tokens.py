@@ -9,17 +9,22 @@ from pydantic import BaseModel, Field
 from jetio import JsonResponse, Request
 
 from ..backends.jwt import JWTAuthenticator, session_name
+from ..cookies import REFRESH_COOKIE
 from ..sessions import Device
 
 __all__ = ["NO_STORE", "TokenAnswers", "TokenPair", "device_of"]
 
+_SECRET = ("access_token", "refresh_token")
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 class TokenPair(BaseModel):
-    """RFC 6749, section 5.1; the refresh token is there where refreshing is on."""
+    """RFC 6749, section 5.1; the refresh token is there where refreshing is on.
 
-    access_token: str
+    Where tokens travel in cookies alone, neither stands here.
+    """
+
+    access_token: str | None = None
     token_type: str = "bearer"  # noqa: S105 - the name of a type
     expires_in: int = Field(description="Seconds")
     refresh_token: str | None = Field(default=None, description="Good for one use at /refresh")
@@ -31,33 +36,48 @@ class TokenAnswers:
 
     def __init__(self, authenticator: JWTAuthenticator) -> None:
         self._authenticator, self._cookies = authenticator, authenticator.cookies
+        self._told = "header" in authenticator.config.locations
 
-    def answer(self, pair: dict[str, Any]) -> JsonResponse:
-        """A pair that no cache keeps."""
-        response = JsonResponse(pair, headers=NO_STORE)
+    @property
+    def problems(self) -> list[int]:
+        """What cookies may be refused with."""
+        return [403] if self._cookies is not None else []
+
+    def answer(self, request: Request, pair: dict[str, Any], *, by_cookie: bool = False) -> JsonResponse:
+        """A pair that no cache keeps. A browser that lives on cookies has no use for more than the times."""
+        told = self._told and not by_cookie
+        shown = {name: value for name, value in pair.items() if told or name not in _SECRET}
+        response = JsonResponse(shown, headers=NO_STORE)
         if self._cookies is not None:
             claims = self._authenticator.codec.decode(pair["access_token"])
-            self._cookies.write(response, pair, session_name(claims))
+            self._cookies.write(request, response, pair, session_name(claims))
         return response
 
-    def forget(self, content: Any) -> JsonResponse:
+    def forget(self, request: Request, content: Any) -> JsonResponse:
         """The answer to a logout."""
         response = JsonResponse(content, headers=NO_STORE)
         if self._cookies is not None:
-            self._cookies.clear(response)
+            self._cookies.clear(request, response)
         return response
 
     def refresh_cookie(self, request: Request) -> str | None:
-        """The refresh token that came as a cookie."""
-        return self._cookies.read_refresh(request) if self._cookies is not None else None
+        """The refresh token that came as a cookie; raises 403 `csrf_failed`."""
+        token = self._cookies.read_refresh(request) if self._cookies is not None else None
+        if token is not None and self._cookies is not None:
+            self._cookies.guard_refresh(request)
+        return token
+
+    def dead_cookie(self, request: Request) -> dict[str, str]:
+        """What a refusal says to a browser whose refresh token is over."""
+        return self._cookies.expired(request, REFRESH_COOKIE) if self._cookies is not None else {}
 
     def refuse_other_sites(self, request: Request) -> None:
-        """Raises 403 `csrf_failed` where another site would log a browser in, or use up its refresh token."""
+        """Raises 403 `csrf_failed` where another site would log a browser in."""
         if self._cookies is not None:
             self._cookies.guard_origin(request)
 
 
 def device_of(request: Request, method: str = "password") -> Device:
     """The peer's address and what the client calls itself."""
-    address = request.client.host[:45] if request.client is not None else None
+    address = request.client.host if request.client is not None else None
     return Device(address=address, agent=request.headers.get("user-agent"), method=method)

@@ -8,6 +8,7 @@ import hmac
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from time import time
 from typing import Any
 
@@ -141,16 +142,30 @@ class RefreshTokens:
         Raises 401: `token_reused` where it was used before, which ends the session; `token_revoked` where the
         session is over, `token_expired` where the token is; `not_authenticated` where there was no such token.
         """
-        hashed, now = _hash(token), int(time())
-        async with self._context.database.transaction() as work:
-            # Of two who come at once the database lets one through; the other sees the time of use.
-            used = (await work.run(self._query("use"), {"hash_": hashed, "now": now})).count > 0
-            held = await self._held(work, hashed)
-            self._judge(held, now)
-            if used or (held.used is not None and now - held.used <= GRACE):
-                return await self._succeed(work, token, held, now, first=used)
-            await work.run(self._query("end"), {"sid": held.sid, "now": now})
-        raise TokenReused(held.account[self._context.facts.key], held.sid)
+        database, now = self._context.database, int(time())
+        async with database.transaction(writes=False) as work:
+            sid = (await self._held(work, _hash(token))).sid
+        found = await database.run_transaction(partial(self._rotate, token, sid, now))
+        if isinstance(found, _Held):
+            raise TokenReused(found.account[self._context.facts.key], found.sid)
+        return found
+
+    async def _rotate(self, token: str, sid: str, now: int, work: UnitOfWork) -> Refreshed | _Held:
+        """What the token is good for; a token that came back, with its session ended.
+
+        The session is locked before its tokens, as a change of the password does it. Nothing is read before:
+        MariaDB would go on reading what was there then.
+        """
+        hashed = _hash(token)
+        await work.run(self._query("seen"), {"sid": sid, "now": now})
+        # Of two who come at once the database lets one through; the other sees the time of use.
+        used = (await work.run(self._query("use"), {"hash_": hashed, "now": now})).count > 0
+        held = await self._held(work, hashed)
+        self._judge(held, now)
+        if used or (held.used is not None and now - held.used <= GRACE):
+            return await self._succeed(work, token, held, now, first=used)
+        await work.run(self._query("end"), {"sid": held.sid, "now": now})
+        return held
 
     async def _succeed(
         self, work: UnitOfWork, token: str, held: _Held, now: int, *, first: bool
@@ -158,7 +173,6 @@ class RefreshTokens:
         successor = self._successor(token)
         if first:
             expires = await self._insert(work, successor, held.sid, held.session_expires)
-            await work.run(self._query("seen"), {"sid": held.sid, "now": now})
             await work.run(self._query("expire"), {"sid": held.sid, "now": now})
         else:
             expires = min(now + self._seconds, held.session_expires)

@@ -152,6 +152,9 @@ def test_a_planted_cookie_is_of_no_use(sqlite_url: str) -> None:
     [
         {"origin": "http://evil.example"},
         {"origin": "null"},
+        {"origin": "http://["},
+        {"origin": ""},
+        {"origin": "http://evil.example", "sec_fetch_site": "same-origin"},
         {"origin": "http://site.example.evil.example"},
         {"sec_fetch_site": "cross-site"},
         {"sec_fetch_site": "same-site"},
@@ -179,12 +182,14 @@ def test_a_header_wins(sqlite_url: str) -> None:
 
 
 def test_refreshing_by_cookie(sqlite_url: str) -> None:
-    """The browser needs nothing but its cookies; it gets the next ones."""
+    """The browser gives what scripts may read, and gets the next cookies; no token is shown to its scripts."""
     with browser(sqlite_url) as client:
         login(client)
         before = client.cookies["access_token"], client.cookies["refresh_token"]
-        answer = client.post("/refresh")
+        assert code(client.post("/refresh"), 403) == "csrf_failed"
+        answer = client.post("/refresh", headers={"X-CSRF-Token": client.cookies["csrf_token"]})
         assert answer.status_code == 200
+        assert answer.json().keys() == {"token_type", "expires_in", "refresh_expires_in"}
         assert cookies_of(answer).keys() == {"access_token", "refresh_token", "csrf_token"}
         assert (client.cookies["access_token"], client.cookies["refresh_token"]) != before
         assert write(client, x_csrf_token=client.cookies["csrf_token"]).status_code == 201
@@ -217,9 +222,11 @@ def test_a_changed_password_sets_new_cookies(sqlite_url: str) -> None:
 
 
 def test_cookies_alone(sqlite_url: str) -> None:
-    """With `token_location="cookie"` a header is no credential."""
+    """With `token_location="cookie"` a header is no credential, and no answer shows a token."""
     with browser(sqlite_url, token_location="cookie") as client:
-        token = login(client).json()["access_token"]
+        answer = login(client)
+        assert answer.json().keys() == {"token_type", "expires_in", "refresh_expires_in"}
+        token = client.cookies["access_token"]
         assert client.get("/me").status_code == 200
         client.cookies.clear()
         assert client.get("/me", headers=bearer(token)).status_code == 401
@@ -288,8 +295,71 @@ def test_cookies_for_other_sites_are_secure(sqlite_url: str) -> None:
         pass
 
 
+def test_https_is_not_left(sqlite_url: str) -> None:
+    """A page of the same host over plain HTTP is another site."""
+    with browser(sqlite_url) as client:
+        client.base_url = client.base_url.copy_with(scheme="https")
+        login(client)
+        csrf = client.cookies["csrf_token"]
+        refused = write(client, x_csrf_token=csrf, origin="http://site.example")
+        assert code(refused, 403) == "csrf_failed"
+        assert write(client, x_csrf_token=csrf, origin="https://site.example").status_code == 201
+
+
+def test_another_site_plants_no_session(sqlite_url: str) -> None:
+    """A refresh token of its own, in the body or the header, does not become the browser's cookie."""
+    with browser(sqlite_url) as client:
+        token = login(client).json()["refresh_token"]
+        evil = {"origin": "http://evil.example", "sec-fetch-site": "cross-site"}
+        for sent in ({"json": {"refresh_token": token}}, {"headers": {"X-Refresh-Token": token}}):
+            headers = {**evil, **sent.get("headers", {})}
+            answer = client.post("/refresh", headers=headers, json=sent.get("json"))
+            assert code(answer, 403) == "csrf_failed"
+
+
+def test_below_another_path(sqlite_url: str) -> None:
+    """The refresh cookie goes where the route is, also behind a proxy that adds a path."""
+    with browser(sqlite_url, prefix="/auth") as client:
+        below = TestClient(client.app, base_url="http://site.example", root_path="/api")
+        found = cookies_of(below.post("/api/auth/login", json={"username": "ann", "password": PASSWORD}))
+        assert found["refresh_token"]["path"] == "/api/auth/refresh"
+        below.cookies.clear()
+
+
+def test_dead_cookies_are_taken_away(sqlite_url: str) -> None:
+    """Scripts cannot drop what they do not see: the refusal does it."""
+    with browser(sqlite_url) as client:
+        login(client)
+        csrf = {"X-CSRF-Token": client.cookies["csrf_token"]}
+        token = client.cookies["access_token"]
+        assert client.delete("/sessions?all=true", headers={**csrf}).status_code == 204
+        refused = client.get("/me")
+        assert code(refused, 401) == "token_revoked"
+        assert cookies_of(refused)["access_token"]["max-age"] == "0"
+        refused = client.post("/refresh", headers=csrf)
+        assert code(refused, 401) == "token_revoked"
+        assert cookies_of(refused)["refresh_token"]["max-age"] == "0"
+        assert token not in str(client.cookies)
+        assert client.get("/me").json()["code"] == "not_authenticated"
+
+
+def test_cookies_need_sessions(sqlite_url: str) -> None:
+    """Without them no logout could end what a browser keeps."""
+    with pytest.raises(ConfigError, match="cookies need sessions"):
+        AuthRouter(User, jwt=JWTConfig(token_location="cookie"), disable=["sessions", "refresh"])
+
+
 @pytest.mark.parametrize(
-    "options", [{"token_location": "query"}, {"token_location": ()}, {"cookie_samesite": "Lax"}]
+    "options",
+    [
+        {"token_location": "query"},
+        {"token_location": ()},
+        {"cookie_samesite": "Lax"},
+        {"cookie_name": "csrf_token"},
+        {"cookie_name": "a b"},
+        {"cookie_name": "\u00e9"},
+        {"cookie_name": ""},
+    ],
 )
 def test_places_that_are_none(options: dict[str, Any]) -> None:
     """A place or a flag that does not exist is a mistake that says what to write."""

@@ -98,6 +98,25 @@ def test_the_list_is_for_admins(quick: Site) -> None:
         assert admin.get("/admin/auth-events", params=query).status_code == 422, query
 
 
+def test_guesses_and_ended_devices_are_events(quick: Site) -> None:
+    """A wrong current password counts as a failed login, with its device; ending devices is told."""
+    admin, ann = quick.admin(), quick.person("ann")
+    guess = {"current_password": "wrong password", "new_password": NEW}
+    assert ann.post("/change-password", guess).status_code == 403
+    quick.login(ann.username)
+    [other] = [item for item in ann.get("/sessions").json() if not item["current"]]
+    assert ann.delete(f"/sessions/{other['id']}").status_code == 204
+    assert ann.delete("/sessions").status_code == 204
+    found = listed(quick, admin, user_id=str(ann.id))
+    assert [entry["name"] for entry in found][:4] == [
+        "session.ended",
+        "session.ended",
+        "login.ok",
+        "login.failed",
+    ]
+    assert {entry["agent"] for entry in found} == {"testclient"}
+
+
 def test_handlers_are_told_after_the_commit(quick: Site) -> None:
     """Async ones on the loop, plain ones in a thread; patterns choose; what was written can be read by then."""
     told: list[tuple[str, AuthEvent]] = []

@@ -13,6 +13,7 @@ from sqlalchemy import insert, select
 from jetio import Settings
 from jetio_auth import AuthRouter, Lockout
 from jetio_auth.passwords import Passwords
+from jetio_auth.sessions import Device
 from tests.auth.forum import PASSWORD, Person, Site, User, new_app, serving
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -217,7 +218,8 @@ def test_a_cheap_hash_is_renewed(sqlite_url: str) -> None:
 def test_a_hash_that_changed_meanwhile_is_left(site: Site) -> None:
     """Renewing a hash never undoes a change of the password that came between."""
     site.run(add, site, "racer", Passwords(4).hash_now(PASSWORD))
-    account = {**site.run(site.auth.accounts.authenticate, "racer", PASSWORD), "hashed_password": "earlier"}
+    found = site.run(site.auth.accounts.authenticate, "racer", PASSWORD, Device())
+    account = {**found, "hashed_password": "earlier"}
     site.run(site.auth.accounts._renew, account, "newer")
     assert account["hashed_password"] == "earlier"
     assert site.login("racer").status_code == 200

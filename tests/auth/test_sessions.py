@@ -19,6 +19,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from jetio import ConfigError, Jetio, Problem
 from jetio_auth import AuthRouter, JetioAuthMixin, JWTConfig, Lockout
+from jetio_auth.sessions import Device
 from tests.auth.forum import PASSWORD, SETTINGS, Model, Site, User, bearer, call, new_app, new_base, serving
 
 NEW = "another long password"
@@ -225,7 +226,7 @@ def test_a_deleted_account_takes_its_sessions_along(site: Site) -> None:
         async with site.app.database.sessions() as session:
             await session.execute(delete(User).where(User.id == person.id))
             await session.commit()
-            return (await session.execute(select(Model.metadata.tables["jetio_auth_sessions"]))).all()
+            return (await session.execute(select(Model.metadata.tables["jetio_auth_users_sessions"]))).all()
 
     assert site.run(remove) == []
     assert code(refresh(site, pair["refresh_token"])) == "not_authenticated"
@@ -249,7 +250,11 @@ def test_nothing_secret_is_stored(quick: Site) -> None:
 
     async def everything() -> str:
         async with quick.app.database.sessions() as session:
-            names = ("jetio_auth_sessions", "jetio_auth_refresh_tokens", "jetio_auth_attempts")
+            names = (
+                "jetio_auth_users_sessions",
+                "jetio_auth_users_refresh_tokens",
+                "jetio_auth_users_attempts",
+            )
             return str([(await session.execute(text(f"SELECT * FROM {name}"))).all() for name in names])  # noqa: S608
 
     stored = quick.run(everything)
@@ -364,7 +369,7 @@ def test_old_sessions_are_forgotten(quick: Site) -> None:
         async def count() -> int:
             async with quick.app.database.sessions() as session:
                 return len(
-                    (await session.execute(select(Model.metadata.tables["jetio_auth_sessions"]))).all()
+                    (await session.execute(select(Model.metadata.tables["jetio_auth_users_sessions"]))).all()
                 )
 
         assert quick.run(count) == 1
@@ -439,6 +444,121 @@ def test_of_two_changes_at_once_one_wins(site: Site) -> None:
     assert site.login("ann", f"{NEW} {won}").status_code == 200
 
 
+def test_refreshing_beside_a_new_password(database_url: str) -> None:
+    """Whatever comes first, nothing fails and no old token survives."""
+    with new_site(database_url) as site:
+        site.register("ann")
+        password = PASSWORD
+        for number in range(8):
+            pair = site.login("ann", password).json()
+            body = {"current_password": password, "new_password": f"{NEW} {number}"}
+            headers = {"authorization": f"Bearer {pair['access_token']}"}
+            refreshing = {"refresh_token": pair["refresh_token"]}
+
+            async def at_once() -> Any:
+                return await asyncio.gather(
+                    call(site.app, "POST", "/change-password", body, headers=headers),  # noqa: B023
+                    *[call(site.app, "POST", "/refresh", refreshing) for _ in range(3)],  # noqa: B023
+                )
+
+            changed, *refreshed = site.run(at_once)
+            assert changed.status == 200, changed.body
+            assert {answer.status for answer in refreshed} <= {200, 401}
+            password = f"{NEW} {number}"
+            for answer in refreshed:
+                if answer.status == 200:
+                    late = json.loads(answer.body)
+                    assert me(site, late) == 401
+                    assert refresh(site, late["refresh_token"]).status_code == 401
+
+
+def test_two_user_models_on_one_database(database_url: str) -> None:
+    """Accounts of equal keys have sessions, failures and events of their own."""
+    base: Any = new_base()
+
+    class Customer(base, JetioAuthMixin):
+        username: Mapped[str] = mapped_column(unique=True)
+
+    class Staff(base, JetioAuthMixin):
+        username: Mapped[str] = mapped_column(unique=True)
+
+    def served(model: Any) -> Any:
+        app = Jetio(database=database_url, settings=SETTINGS, metadata=base.metadata)
+        auth = AuthRouter(model, lockout=Lockout(failures=2))
+        auth.register_routes(app)
+        return serving(app, auth)
+
+    with served(Customer) as customers, served(Staff) as staff:
+        for site, names in ((customers, ["ann"]), (staff, ["ann", "bob"])):
+            for name in names:
+                account = {"username": name, "password": PASSWORD}
+                assert site.client.post("/register", json=account).status_code == 201
+        customer, colleague = customers.login("ann").json(), staff.login("ann").json()
+        assert staff.login("bob").status_code == 200
+        headers = bearer(colleague["access_token"])
+        assert len(staff.client.get("/sessions", headers=headers).json()) == 1
+        staff.client.post("/logout", headers=headers, json={"all": True})
+        assert (me(customers, customer), me(staff, colleague)) == (200, 401)
+        for _ in range(3):
+            customers.login("ann", "wrong password")
+        assert customers.login("ann").status_code == 429
+        assert staff.login("ann").status_code == 200
+
+
+@pytest.mark.parametrize("claims", [{"a": float("nan")}, {"a": "x" * 9000}, {"sid": "mine"}, {"exp": 1}])
+def test_claims_that_no_token_holds_open_nothing(quick: Site, claims: dict[str, Any]) -> None:
+    """The mistake is the program's, and no session is left of it."""
+    quick.register("ann")
+    with pytest.raises(ValueError, match=r"."):
+        quick.run(quick.auth.login, "ann", PASSWORD, claims)
+    pair = pair_of(quick)
+    assert len(quick.client.get("/sessions", headers=bearer(pair["access_token"])).json()) == 1
+
+
+@pytest.mark.parametrize("odd", ["x" * 300, "a\0b", "\ud800", "\x1b[2J"])
+def test_odd_addresses_and_agents(site: Site, odd: str) -> None:
+    """What a program hands on is cut and cleaned; right and wrong passwords get the answers they always get."""
+    site.register("ann")
+    pair = site.run(site.auth.login, "ann", PASSWORD, address=odd, agent=odd)
+    assert me(site, pair) == 200
+    with pytest.raises(Problem) as told:
+        site.run(site.auth.login, "ann", "wrong password", address=odd, agent=odd)
+    assert told.value.status == 401
+
+
+def test_unused_sessions_are_not_listed(sqlite_url: str) -> None:
+    """What no token can continue is no device, although it has not been ended."""
+    with (
+        new_site(sqlite_url, disable=["refresh"]) as site,
+        time_machine.travel(time.time(), tick=False) as clock,
+    ):
+        pair_of(site)
+        clock.shift(timedelta(seconds=3601))
+        pair = pair_of(site)
+        [only] = site.client.get("/sessions", headers=bearer(pair["access_token"])).json()
+        assert only["current"]
+
+
+def test_an_account_that_vanishes_between_two_steps(sqlite_url: str) -> None:
+    """A login whose account is deleted before its claims are made is a 401."""
+    app = new_app(sqlite_url)
+    auth = AuthRouter(User, extra_claims=lambda user: {"name": user.username})
+    auth.register_routes(app)
+    with serving(app, auth) as site:
+        ann = site.person("ann")
+        account = site.run(auth.accounts.authenticate, ann.username, PASSWORD, Device())
+
+        async def remove() -> None:
+            async with app.database.sessions() as session:
+                await session.execute(delete(User).where(User.id == ann.id))
+                await session.commit()
+
+        site.run(remove)
+        with pytest.raises(Problem) as told:
+            site.run(auth.logins.open, account, {}, Device())
+        assert told.value.code == "invalid_credentials"
+
+
 # ---- what is on --------------------------------------------------------------------------------------------
 
 
@@ -453,6 +573,16 @@ def test_without_sessions(sqlite_url: str) -> None:
         changed = change(site, pair)
         assert changed.json().keys() == pair.keys()
         assert (me(site, pair), me(site, changed.json())) == (401, 200)
+
+
+def test_what_is_off_says_so(sqlite_url: str) -> None:
+    """A program that asks for it is told what to write."""
+    with new_site(sqlite_url, disable=["sessions", "refresh"]) as site:
+        ann = site.person("ann")
+        with pytest.raises(ConfigError, match="refreshing is switched off"):
+            site.run(site.auth.refresh, "x")
+        with pytest.raises(ConfigError, match="sessions are switched off"):
+            site.run(site.auth.revoke_sessions, ann)
 
 
 def test_a_session_of_another_time(sqlite_url: str) -> None:

@@ -261,7 +261,7 @@ def test_workers_count_together(database_url: str) -> None:
 
 def test_what_is_stored(site: Site) -> None:
     """No name and no address stands in the table; what is a day old is forgotten."""
-    table = Model.metadata.tables["jetio_auth_attempts"]
+    table = Model.metadata.tables["jetio_auth_users_attempts"]
 
     async def rows() -> Any:
         async with site.app.database.sessions() as session:

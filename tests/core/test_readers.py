@@ -429,3 +429,17 @@ def test_readers_over_a_real_server(live_server: Callable[..., LiveServer]) -> N
         assert client.post("/twigs", content=endless, headers=headers, timeout=5).status_code == 413
     assert client.post("/twigs", content=body, headers=headers, timeout=5).status_code == 201
     assert len(client.get("/twigs").json()) == 3
+
+
+@pytest.mark.parametrize("body", [b"{bad", b"\xff", b"", b"[" * 100_000])
+def test_json_that_cannot_be_read_is_the_client_s(body: bytes) -> None:
+    """`request.json()` in a handler or a middleware is a 400 for whoever sent it, never a fault of the server."""
+    app = make_app()
+
+    @app.post("/read")
+    async def read(request: Request) -> Any:
+        return await request.json()
+
+    with TestClient(app, raise_server_exceptions=False) as client:
+        answer = client.post("/read", content=body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_json")

@@ -138,7 +138,7 @@ def test_s000_zero_config(blog: httpx2.Client, folder: Path) -> None:
     with sqlite3.connect(folder / "jetio.db") as database:
         names = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     database.close()
-    assert {"users", "jetio_auth_attempts"} <= names
+    assert {"users", "jetio_auth_users_attempts"} <= names
     assert blog.get("/docs").status_code == 200
     assert (folder / ".jetio" / "dev-secret").stat().st_mode & 0o777 == 0o600
 
