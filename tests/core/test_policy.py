@@ -149,7 +149,7 @@ def table() -> Iterator[Connection]:
     engine.dispose()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(tree=trees)
 def test_combined_rules_are_two_valued_whatever_is_null(table: Connection, tree: Any) -> None:
     """`&`, `|` and `~` of any depth admit exactly the rows that plain logic admits, in clauses and checks."""

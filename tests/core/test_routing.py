@@ -123,7 +123,7 @@ tables = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(table=tables, path=paths, method=st.sampled_from(METHODS))
 def test_the_table_finds_what_looking_at_every_route_finds(table: list[Any], path: str, method: str) -> None:
     """The same endpoint with the same values, the same 404, 405 with the same Allow, the same redirect."""

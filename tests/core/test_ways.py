@@ -51,7 +51,7 @@ def moves(tree: Any, old: dict[str, Any], new: dict[str, Any], sign: bool = True
     return CLAUSES[tree[0]][1](old) is sign and CLAUSES[tree[1]][1](new) is sign
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(tree=trees)
 def test_a_change_is_one_rule_s_from_its_row_to_its_check(known: Connection, tree: Any) -> None:
     """Of combined rules of any depth exactly the changes pass that plain logic lets pass."""

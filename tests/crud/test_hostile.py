@@ -50,7 +50,7 @@ MEDIA = st.sampled_from(
     ["application/json", "application/merge-patch+json", "text/plain", "application/json;charset=x"]
 )
 PROPERTY = settings(
-    max_examples=120,
+    max_examples=50,
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=list(HealthCheck),

@@ -170,7 +170,7 @@ def test_every_text_has_an_address_or_is_refused(client: TestClient, place: str)
         assert told == (422 if refused else 201), (place, word)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(word=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20))
 def test_any_text_has_an_address_or_is_refused(sqlite: TestClient, word: str) -> None:
     """Whatever the characters: a row that is made is found again, alone and as a part of a key."""

@@ -13,7 +13,7 @@ import pytest
 from tests.live import LiveServer, serve
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-EXAMPLES = 5
+EXAMPLES = 3
 ADMIN = {"USERNAME": "root", "EMAIL": "root@example.com", "PASSWORD": "the contract holds"}
 
 
