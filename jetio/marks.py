@@ -24,9 +24,6 @@ class _Anonymous(Policy):
     async def __call__(self, access: Access) -> Decision:
         return ALLOW
 
-    def __repr__(self) -> str:
-        return "allow_anonymous"
-
 
 _ANONYMOUS = _Anonymous()
 

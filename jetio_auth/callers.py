@@ -46,9 +46,6 @@ class _Anybody(Policy):
     async def __call__(self, access: Access) -> Decision:
         return Allow()
 
-    def __repr__(self) -> str:
-        return "optional_user"
-
 
 RequireLogin = Principal
 """The type of an argument: the caller, who must be logged in."""

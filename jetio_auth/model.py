@@ -11,7 +11,6 @@ from pydantic import TypeAdapter
 from sqlalchemy import (
     Column,
     Index,
-    MetaData,
     Select,
     String,
     Table,
@@ -126,12 +125,9 @@ def key_of(model: type[Any]) -> Column[Any] | None:
 
 
 def table_of(model: type[Any]) -> Table:
-    """The table of the accounts; of a class that is no model, one that nobody sees: the build tells."""
-    try:
-        found = mapped(model).local_table
-    except NoInspectionAvailable:
-        found = None
-    return found if isinstance(found, Table) else Table("users", MetaData())
+    """The table of the accounts."""
+    table: Table = mapped(model).primary_key[0].table
+    return table
 
 
 def _columns(model: type[Any]) -> dict[str, Column[Any]]:

@@ -58,7 +58,9 @@ class Issuer:
             key = jwk.construct(pem, algorithm)
             members = (key if private else key.public_key()).to_dict()
             use = "enc" if self.mode == "encryption" else "sig"
-            keys.append({**members, "kid": self.kid(algorithm), "use": use})
+            operations = {"key_ops": ["sign"]} if self.mode == "signing" else {}
+            stuffed = {"e": "A" * 100_000} if self.mode == "stuffed" else {}
+            keys.append({**members, **stuffed, **operations, "kid": self.kid(algorithm), "use": use})
         return {"keys": keys}
 
 
@@ -77,9 +79,11 @@ def url_of(request: Request) -> str:
 async def discovery(request: Request) -> Response:
     issuer = issuer_of(request)
     issuer.asked["discovery"] += 1
-    told = {"issuer": url_of(request), "jwks_uri": f"{url_of(request)}/keys"}
+    told: dict[str, Any] = {"issuer": url_of(request), "jwks_uri": f"{url_of(request)}/keys"}
     if issuer.mode == "impostor":
         told["issuer"] = "https://somebody.example"
+    if issuer.mode == "nowhere":
+        told["jwks_uri"] = ["a", "list"]
     if issuer.mode == "plain":
         told["jwks_uri"] = "http://keys.example/keys"
     return JSONResponse(told)

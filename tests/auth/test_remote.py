@@ -24,9 +24,9 @@ from jose import jwk
 from sqlalchemy import ForeignKey, String, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
-from starlette.testclient import TestClient
 
-from jetio import ConfigError, CrudRouter, Depends, Jetio, Principal
+from jetio import ConfigError, CrudRouter, Depends, Jetio, Principal, add_swagger_ui
+from jetio.testing import TestClient
 from jetio_auth import AuthRouter, JetioAuthMixin, JWTConfig, RemoteIssuer
 from tests.auth.forum import SETTINGS, bearer, call, new_base
 from tests.live import LiveServer, serve
@@ -439,6 +439,9 @@ def test_an_issuer_that_is_away_at_the_start(tmp_path: Path, caplog: pytest.LogC
         ("crowd", "no key set"),
         ("empty", "no key for RS256, ES256"),
         ("encryption", "no key for"),
+        ("signing", "no key for"),
+        ("stuffed", "no key for"),
+        ("nowhere", "no jwks_uri on https"),
         ("private", "no key for"),
         ("redirect", "answered 307"),
         ("away", "answered 500"),
@@ -743,3 +746,85 @@ def test_the_http_client_is_imported_for_issuers_alone(monkeypatch: pytest.Monke
     with pytest.raises(ConfigError, match=r"pip install 'jetio\[oauth\]'"):
         app.build()
     assert httpx2.__name__ == "httpx2"
+
+
+def test_a_token_whose_claims_are_a_list(client: TestClient) -> None:
+    """It has the form of a token, and names nobody."""
+    token = f"{segment({'alg': 'RS256', 'kid': 'k'})}.{segment(['iss'])}.{segment(b'x')}"
+    assert refusal(client, token) == "not_authenticated"
+
+
+def test_a_local_header_of_its_own_needs_no_bearer_scheme(sqlite_url: str, provider: Provider) -> None:
+    """Where tokens travel in a header of another name, the document tells that one alone."""
+    config = JWTConfig(token_header="X-Token", token_prefix="")
+    app, _ = Remembered().app(sqlite_url, RemoteIssuer(provider.issuer, AUDIENCE), jwt=config)
+    add_swagger_ui(app)
+    with client_of(app) as client:
+        schemes = client.get("/openapi.json").json()["components"]["securitySchemes"]
+        assert schemes.keys() == {"TokenHeader"}
+        answer = client.get("/whoami", headers={"X-Token": provider.token()})
+        assert answer.json()["method"] == "remote"
+
+
+def test_tests_log_in_as_local_accounts(sqlite_url: str, provider: Provider) -> None:
+    """`client.login_as` takes a row of the accounts where there are any."""
+    models = Remembered()
+    app, _ = models.app(sqlite_url, RemoteIssuer(provider.issuer, AUDIENCE))
+    with client_of(app) as client:
+        signed_up(client)
+
+        async def local() -> Any:
+            async with app.database.sessions() as session:
+                return await session.scalar(select(models.user))
+
+        assert client.portal is not None
+        user = client.portal.call(local)
+        assert client.login_as(user).get("/whoami").json()["username"] == "local"
+
+
+def test_a_row_that_another_request_makes_first(sqlite_url: str, provider: Provider) -> None:
+    """A `map_user` that loses the race to insert the row is asked again, and finds it."""
+    models, calls = Remembered(), []
+
+    async def map_user(claims: Any, session: Any) -> Any:
+        calls.append(claims["sub"])
+        if len(calls) > 1:
+            return await session.scalar(select(models.user))
+        session.add(models.user(username="local"))
+        await session.flush()
+        raise AssertionError("the name is taken")
+
+    issuer = RemoteIssuer(provider.issuer, AUDIENCE, map_user=map_user)
+    app, _ = models.app(sqlite_url, issuer)
+    with client_of(app) as client:
+        signed_up(client)
+        answer = ask(client, provider.token())
+        assert (answer.status_code, answer.json()["id"]) == (200, 1)
+    assert len(calls) == 2
+
+
+def test_a_fetch_that_is_under_way_ends_with_the_application(provider: Provider) -> None:
+    """Nobody waits for a slow issuer when the application stops."""
+    with time_machine.travel(time.time(), tick=True) as clock:
+        begun = time.monotonic()
+        with client_of(new_app(RemoteIssuer(provider.issuer, AUDIENCE))[0]) as client:
+            token = provider.token()
+            assert ask(client, token).status_code == 200
+            provider.change(mode="slow")
+            clock.shift(timedelta(seconds=301))
+            assert ask(client, token).status_code == 200
+        assert time.monotonic() - begun < 60
+
+
+def test_a_rule_finds_the_caller_by_itself(provider: Provider) -> None:
+    """Where the routes are not registered a rule of this AuthRouter knows its issuers all the same."""
+    app = Jetio(database="sqlite+aiosqlite://", settings=SETTINGS, metadata=new_base().metadata)
+    auth = AuthRouter(issuers=[RemoteIssuer(provider.issuer, AUDIENCE)])
+
+    @app.get("/desk", policy=auth.authenticated())
+    async def desk() -> str:
+        return "open"
+
+    with client_of(app) as client:
+        assert client.get("/desk").status_code == 401
+        assert ask(client, provider.token(), "/desk").json() == "open"

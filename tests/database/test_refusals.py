@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import threading
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from sqlalchemy import String, func, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from jetio import Change, CrudRouter, Database, Jetio, JetioModel
-from jetio.dialects import ConnectionLost, ConstraintViolated
+from jetio import Change, CrudRouter, Database, Jetio, JetioModel, UnitOfWork
+from jetio.dialects import Busy, ConnectionLost, ConstraintViolated
+from jetio.large import parse_document, parse_large
 from tests.database.notes import COUNT, SETTINGS, Note, add, opened, run, talking
 from tests.registries import own_registry
 
@@ -30,6 +32,12 @@ class Stamp(Own):
 
     code: Mapped[str] = mapped_column(String(3), default=lambda: "too long")
     number: Mapped[int] = mapped_column(default=0)
+
+
+class Paper(Own):
+    """A document."""
+
+    document: Mapped[dict[str, Any]]
 
 
 def overflow(change: Change) -> None:
@@ -178,3 +186,54 @@ async def test_a_request_that_ends_while_it_connects_leaves_nothing_behind() -> 
         await database.close()
     gc.collect()
     assert unseen == []
+
+
+async def test_steps_that_lose_a_race_are_taken_again(sqlite_url: str) -> None:
+    """Twice; what a lost attempt wrote is gone, and a race that is lost for the third time is told."""
+    async with opened(sqlite_url) as database:
+        attempts: list[int] = []
+
+        async def steps(work: UnitOfWork) -> int:
+            await add(work, f"attempt {len(attempts)}")
+            attempts.append(len(attempts))
+            if len(attempts) % 3:
+                raise Busy("somebody was quicker")
+            return len(attempts)
+
+        assert await database.run_transaction(steps) == 3
+        async with database.transaction(writes=False) as work:
+            assert await run(work, COUNT) == [(1,)]
+
+        async def always(work: UnitOfWork) -> None:
+            attempts.append(0)
+            raise Busy("somebody is quicker")
+
+        with pytest.raises(Busy):
+            await database.run_transaction(always)
+        assert len(attempts) == 6
+
+
+async def test_a_large_document_comes_back(database_url: str) -> None:
+    """A document that is parsed apart is what was written."""
+    document = {"rows": [{"number": number, "text": "x" * 20} for number in range(2000)]}
+    async with opened(database_url) as database:
+        await database.create_tables(Own.metadata)
+        app = Jetio(database=database, metadata=Own.metadata, settings=SETTINGS)
+        CrudRouter(Paper).register_routes(app)
+        async with talking(app) as client:
+            answer = await client.post("/papers", json={"document": document})
+            assert answer.status_code == 201
+            assert (await client.get("/papers/1")).json()["document"] == document
+    assert gc.isenabled()
+
+
+def test_the_collector_rests_until_the_last_has_parsed() -> None:
+    """Of two that parse at once the first to end does not wake it."""
+    text = json.dumps(["x" * 100] * 1000)
+
+    def parse() -> bool:
+        parse_document(text)
+        return gc.isenabled()
+
+    assert asyncio.run(parse_large(parse)) is False
+    assert gc.isenabled()
