@@ -8,9 +8,6 @@ READY := $(VENV)/.ready
 # Tried in this order; `make PYTHON=/path/to/python setup` goes first.
 PYTHONS := $(PYTHON) python3.13 python3.12 python3.11 python3
 
-# One more than there are cores: tests wait for servers, too.
-WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-
 .DEFAULT_GOAL := help
 .PHONY: help setup run test cover check bench docs lock clean
 
@@ -48,11 +45,11 @@ run: setup ## Start the blog example; its documentation is at http://127.0.0.1:8
 
 test: setup ## Run every test, several at a time
 	@$(BIN)/pytest -m alone
-	@$(BIN)/pytest -m "not alone" -n $(WORKERS) --dist loadscope
+	@$(BIN)/pytest -m "not alone" -n logical --dist loadscope
 
 # Apart from `test`: on Python 3.11 a traced process can hang for ever in the destructor of a thread's greenlets.
 cover: setup ## Run every test with the coverage gate
-	@$(BIN)/pytest -m "not alone" -n $(WORKERS) --dist loadscope --cov
+	@$(BIN)/pytest -m "not alone" -n logical --dist loadscope --cov
 
 check: setup ## Lint, formatting, types, documentation
 	@$(BIN)/ruff check .

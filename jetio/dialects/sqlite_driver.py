@@ -275,7 +275,8 @@ class _Threads:
                 del job
             self._jobs.put(None)  # for the next one
         if idle is not None:
-            self._running.remove(threading.current_thread())
+            with suppress(ValueError):  # whoever closes has taken it off by then
+                self._running.remove(threading.current_thread())
         if connection is not None:
             connection.close()
 

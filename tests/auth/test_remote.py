@@ -404,8 +404,12 @@ def test_an_issuer_that_goes_away_takes_nobody_with_it(provider: Provider) -> No
             clock.shift(timedelta(hours=2))
             assert refusal(client, provider.token(), 503) == "issuer_unavailable"
             provider.change(mode="good")
-            clock.shift(timedelta(seconds=6))
-            until(lambda: ask(client, provider.token()).status_code == 200)
+
+            def is_back() -> bool:
+                clock.shift(timedelta(seconds=6))
+                return bool(ask(client, provider.token()).status_code == 200)
+
+            until(is_back)
 
 
 def test_an_issuer_that_is_away_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
