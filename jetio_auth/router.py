@@ -198,9 +198,10 @@ class AuthRouter:
         app.add_endpoint(path, endpoint)
 
     def _add(self, app: Jetio, prefix: str, routes: Mapping[str, Routes]) -> None:
-        for feature in routes.keys() & self.features:
-            for path, endpoint in routes[feature](self):
-                self._serve(app, prefix + path, endpoint)
+        for feature, routes_of in routes.items():  # in one order, or workers would document them in several
+            if self._has(feature):
+                for path, endpoint in routes_of(self):
+                    self._serve(app, prefix + path, endpoint)
 
     def _adopt(self, app: Jetio) -> None:
         if self._context.app is app:

@@ -310,7 +310,7 @@ async def test_a_deadlock_is_run_again(database_url: str) -> None:
                 *(client.patch(f"/notes/{key}", json={"text": f"patched {key}"}) for key in (1, 2))
             )
             assert [answer.status_code for answer in both] == [200, 200]
-            assert len(attempts) >= 3
+            assert len(attempts) in (3, 4)  # PostgreSQL may end both, where each has waited long enough
             assert [row["copies"] for row in (await client.get("/notes")).json()] == [2, 2]
         await nobody_holds_anything(database)
 
