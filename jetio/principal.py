@@ -17,7 +17,7 @@ _NONE: frozenset[str] = frozenset()
 _EMPTY: Mapping[str, Any] = {}
 ABOUT_TOKENS = frozenset(
     {"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "typ"}
-    | {"epoch", "impersonated_by", "scope", "amr", "sid"}
+    | {"epoch", "impersonated_by", "scope", "amr", "auth_time", "sid"}
 )
 """Claims that are of the token, and say nothing else of the caller."""
 

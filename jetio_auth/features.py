@@ -1,36 +1,73 @@
-"""What of authentication is there: on by itself, or switched on and off by name."""
+"""What of authentication is there: on by itself, by the columns of the model, or switched on and off by name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from jetio import ConfigError
 
-__all__ = ["STANDARD", "features_of"]
-
-STANDARD = frozenset({"sessions", "refresh", "change_password", "events"})
-"""On unless `disable=` names them."""
-
-_NEEDS = {"refresh": "sessions"}
+__all__ = ["FEATURES", "Feature", "features_of"]
 
 
-def features_of(enable: Sequence[str], disable: Sequence[str]) -> frozenset[str]:
-    """The features that are on; raises ConfigError for a name that is none, or a feature without its ground."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """When a feature is on that nobody names, and what it stands on.
+
+    `columns`: a model that has one of these switches it on, and `enable=` needs one of them; `mixin` brings them.
+    """
+
+    standard: bool = False
+    needs: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    mixin: str = ""
+
+    def is_on(self, columns: Collection[str]) -> bool:
+        """Whether it is on for a model with these columns."""
+        return self.standard or any(name in columns for name in self.columns)
+
+
+FEATURES: Mapping[str, Feature] = {
+    "sessions": Feature(standard=True),
+    "refresh": Feature(standard=True, needs=("sessions",)),
+    "change_password": Feature(standard=True),
+    "events": Feature(standard=True),
+}
+
+
+def features_of(
+    enable: Sequence[str], disable: Sequence[str], columns: Collection[str] = ()
+) -> frozenset[str]:
+    """The features that are on for a model with these columns.
+
+    Raises ConfigError for a name that is none, or a feature without its ground.
+    """
     mistakes = [*_unknown("enable", enable), *_unknown("disable", disable)]
     both = set(enable) & set(disable)
     mistakes += [
         f"{name!r} stands in enable and in disable; write it in one of them" for name in sorted(both)
     ]
-    chosen = (STANDARD | set(enable)) - set(disable)
+    own = {name for name, feature in FEATURES.items() if feature.is_on(columns)}
+    chosen = (own | set(enable)) - set(disable)
     mistakes += [
         f"{name!r} needs {ground!r}; write disable=[{ground!r}, {name!r}], or leave both on"
-        for name, ground in _NEEDS.items()
-        if name in chosen and ground not in chosen
+        for name, feature in FEATURES.items()
+        if name in chosen
+        for ground in feature.needs
+        if ground not in chosen
     ]
+    mistakes += _without_columns(enable, columns)
     if mistakes:
         raise ConfigError.of([f"AuthRouter: {mistake}" for mistake in mistakes])
     return frozenset(chosen)
+
+
+def _without_columns(enable: Sequence[str], columns: Collection[str]) -> Iterator[str]:
+    for name in enable:
+        feature = FEATURES.get(name, Feature())
+        if feature.columns and not feature.is_on(columns):
+            yield f"{name!r} needs a column of the model: {' or '.join(feature.columns)}; add {feature.mixin}"
 
 
 def _unknown(option: str, names: Sequence[str]) -> Iterator[str]:
@@ -38,7 +75,7 @@ def _unknown(option: str, names: Sequence[str]) -> Iterator[str]:
         yield f"{option} takes a list; write {option}=[{names!r}]"
         return
     for name in names:
-        if name not in STANDARD:
-            near = get_close_matches(name, STANDARD, 1)
-            meant = f"did you mean {near[0]!r}?" if near else f"write some of: {', '.join(sorted(STANDARD))}"
+        if name not in FEATURES:
+            near = get_close_matches(name, FEATURES, 1)
+            meant = f"did you mean {near[0]!r}?" if near else f"write some of: {', '.join(sorted(FEATURES))}"
             yield f"{option} names {name!r}, which is no feature; {meant}"

@@ -16,19 +16,21 @@ from .events import AuthEvent, Events
 from .grants.refresh import RefreshTokens, TokenReused
 from .model import Account
 from .password_change import PasswordChange
-from .sessions import Device, Session, Sessions, claims_of
+from .sessions import Device, Kept, Proof, Session, Sessions, claims_of
 
-__all__ = ["Logins"]
+__all__ = ["Condition", "Logins"]
 
 Claims = Mapping[str, Any]
 _Issued = tuple[str, int]
+Condition = Callable[[Account, Device], Awaitable[None]]
+"""What is asked of an account whose owner has proved who he is; raises the problem that refuses the login."""
 
 
 class Logins:
     """What opens, continues and ends sessions. `claims_for(account)` gives the further claims of any token.
 
     Without `sessions` a token stands for itself and lasts until it expires; without `refresh` a session ends
-    with its only token.
+    with its only token. Every way of logging in ends in `open`, and all `conditions` are asked there.
     """
 
     def __init__(
@@ -44,13 +46,16 @@ class Logins:
         self._context, self._authenticator, self._changes = context, authenticator, changes
         self._events = events
         self._claims_for, self.sessions, self._refresh = claims_for, sessions, refresh
+        self.conditions: list[Condition] = []
 
     async def open(self, account: Account, extra: Claims, device: Device) -> dict[str, Any]:
-        """The tokens of a new session; commits."""
+        """The tokens of a new session; commits. Raises what the conditions raise."""
+        for condition in self.conditions:
+            await condition(account, device)
         claims = {**await self._claims_for(account), **extra}
         event = self._event("login.ok", self._key(account), device, method=device.method)
         if self.sessions is None:
-            pair = self._pair(account, claims)
+            pair = self._pair(account, claims, Proof(method=device.method, at=int(time())))
             await self._events.record(event)
             return pair
         await self.sessions.forget_expired(self._key(account))
@@ -75,10 +80,10 @@ class Logins:
     ) -> dict[str, Any]:
         """A session and its tokens: claims that no token can hold leave none behind."""
         epoch = self._authenticator.epoch_of(account)
-        sid, ends = await self.required_sessions().begin(work, self._key(account), epoch, device, extra)
-        issued = await self._refresh.first(work, sid, ends) if self._refresh is not None else None
+        kept = await self.required_sessions().begin(work, self._key(account), epoch, device, extra)
+        issued = await self._refresh.first(work, kept.id, kept.ends) if self._refresh is not None else None
         await self._events.write(event, work)
-        return self._pair(account, claims, sid, issued)
+        return self._pair(account, claims, kept.proof, kept.id, issued)
 
     async def refresh(self, token: str, device: Device) -> dict[str, Any]:
         """The next tokens of a session; commits. Raises 401."""
@@ -90,8 +95,9 @@ class Logins:
             await self._events.record(self._event("token.reused", reuse.user, device, session=reuse.sid))
             raise
         await self._events.record(self._event("token.refreshed", self._key(found.account), device))
-        claims = {**await self._claims_for(found.account), **claims_of(found.claims)}
-        return self._pair(found.account, claims, found.sid, (found.token, found.expires))
+        kept, issued = found.session, (found.token, found.expires)
+        claims = {**await self._claims_for(found.account), **claims_of(kept.claims)}
+        return self._pair(found.account, claims, kept.proof, kept.id, issued)
 
     async def logout(
         self, principal: Principal, refresh_token: str | None, device: Device, *, everywhere: bool
@@ -151,9 +157,9 @@ class Logins:
             changed = await self._changes.store(work, account, hashed)
             await self._events.write(event, work)
             if self.sessions is None:
-                return self._pair(changed, claims)
-            stored, kept, issued = await self._keep(work, changed, sid, device)
-            return self._pair(changed, {**claims, **stored}, kept, issued)
+                return self._pair(changed, claims, Proof(method=device.method, at=int(time())))
+            kept, issued = await self._keep(work, changed, sid, device)
+            return self._pair(changed, {**claims, **claims_of(kept.claims)}, kept.proof, kept.id, issued)
 
         pair = await self._database.run_transaction(steps)
         await self._events.announce(event)
@@ -161,17 +167,17 @@ class Logins:
 
     async def _keep(
         self, work: UnitOfWork, account: Account, sid: str | None, device: Device
-    ) -> tuple[Claims, str, _Issued | None]:
-        """The one session that goes on under another password: its claims, its id, its refresh token."""
-        sessions, key, claims = self.required_sessions(), self._key(account), None
+    ) -> tuple[Kept, _Issued | None]:
+        """The one session that goes on under another password, and its refresh token."""
+        sessions, key = self.required_sessions(), self._key(account)
         epoch = self._authenticator.epoch_of(account)
         await sessions.end_others(work, key, sid)
         if sid is None:
-            sid, ends = await sessions.begin(work, key, epoch, device, {})
+            kept = await sessions.begin(work, key, epoch, device, {})
         else:
-            ends, claims = await sessions.renew(work, key, sid, epoch)
-        issued = await self._refresh.replace(work, sid, ends) if self._refresh is not None else None
-        return claims_of(claims), sid, issued
+            kept = await sessions.renew(work, key, sid, epoch)
+        issued = await self._refresh.replace(work, kept.id, kept.ends) if self._refresh is not None else None
+        return kept, issued
 
     def _event(self, name: str, user: Any, device: Device, **detail: Any) -> AuthEvent:
         return AuthEvent(
@@ -179,10 +185,15 @@ class Logins:
         )
 
     def _pair(
-        self, account: Account, claims: Claims, sid: str | None = None, issued: _Issued | None = None
+        self,
+        account: Account,
+        claims: Claims,
+        proof: Proof,
+        sid: str | None = None,
+        issued: _Issued | None = None,
     ) -> dict[str, Any]:
         seconds = self._authenticator.config.token_expiry
-        token = self._authenticator.issue(account, claims, seconds, sid=sid)
+        token = self._authenticator.issue(account, claims, seconds, sid=sid, proof=proof)
         pair = {"access_token": token, "token_type": "bearer", "expires_in": seconds}
         if issued is not None:
             pair |= {"refresh_token": issued[0], "refresh_expires_in": issued[1] - int(time())}

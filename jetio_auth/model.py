@@ -27,7 +27,16 @@ from jetio import Change, ConfigError, Policy, add_hooks, add_rules, resource_of
 
 from .names import LONGEST, canonical
 
-__all__ = ["ADMIN_FLAGS", "PASSWORD", "UserModel", "guard_model", "key_of", "read_user_model", "table_of"]
+__all__ = [
+    "ADMIN_FLAGS",
+    "PASSWORD",
+    "UserModel",
+    "columns_of",
+    "guard_model",
+    "key_of",
+    "read_user_model",
+    "table_of",
+]
 
 ADMIN_FLAGS = ("is_admin", "is_superuser", "is_staff", "is_master")
 LOGIN_FIELDS = ("username", "email")
@@ -103,7 +112,7 @@ def guard_model(
     hooks: Mapping[str, Callable[[Change], Awaitable[None]]],
 ) -> None:
     """Runs when the router is made: what no client may set, however the model is declared."""
-    columns = _columns(model)
+    columns = columns_of(model)
     rules: dict[str, dict[str, Any]] = {PASSWORD: {"hidden": True}}
     rules |= {name: {"admin_only": "write"} for name in _BY_ADMINS}
     rules |= {name: {"read_only": True} for name in (*ADMIN_FLAGS, admin_field) if name is not None}
@@ -130,7 +139,8 @@ def table_of(model: type[Any]) -> Table:
     return table
 
 
-def _columns(model: type[Any]) -> dict[str, Column[Any]]:
+def columns_of(model: type[Any]) -> dict[str, Column[Any]]:
+    """The columns by attribute; none where it is no model, which the build tells."""
     try:
         columns = mapped(model).columns
     except NoInspectionAvailable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from time import time
 from typing import Any
 
 from sqlalchemy import ColumnElement
@@ -18,13 +19,16 @@ from jetio import (
     Deny,
     Policy,
     PolicyContext,
+    Problem,
     resource_of,
 )
 
 __all__ = [
     "AccountRequired",
     "AdminOnly",
+    "Fresh",
     "LoginRequired",
+    "OwnAccount",
     "Owner",
     "OwnerOrAdmin",
     "RequiresPermission",
@@ -37,6 +41,8 @@ _ALLOW = Allow()
 _ANONYMOUS = Deny()
 _NO_ACCOUNT = Deny(detail="Only callers with an account here may do this")
 _NO_ADMIN = Deny(detail="Only admins may do this")
+_BORROWED = Deny("impersonated", "Only the owner may do this to the account, not somebody in his name")
+_DELEGATED = Deny("delegated", "This needs a login; a token that was made for a program cannot do it")
 
 
 class _AccountPolicy(Policy):
@@ -69,6 +75,43 @@ class AccountRequired(_AccountPolicy):
         if access.principal is None:
             return _ANONYMOUS
         return _NO_ACCOUNT if access.principal.id is None else _ALLOW
+
+
+class OwnAccount(AccountRequired):
+    """The owner of an account, logged in himself: what manages accounts.
+
+    Neither an admin in his name, nor a token that he made for a program.
+    """
+
+    name = "own_account"
+
+    async def __call__(self, access: Access) -> Decision:
+        principal = access.principal
+        if principal is not None and principal.impersonated_by is not None:
+            return _BORROWED
+        if principal is not None and principal.method == "api_token":
+            return _DELEGATED
+        return await super().__call__(access)
+
+
+class Fresh(_AccountPolicy):
+    """Whoever has proved who he is within these seconds, by a login and not by a refresh (RFC 9470)."""
+
+    def __init__(self, seconds: int, authenticator: Authenticator | None = None) -> None:
+        super().__init__(authenticator)
+        self._seconds = seconds
+        self.name = f"fresh({seconds // 60} min)"
+        told = "This needs a fresh login"
+        header = f'Bearer error="insufficient_user_authentication", error_description="{told}", max_age="{seconds}"'
+        problem = Problem(401, "fresh_login_required", told, headers={"WWW-Authenticate": header})
+        self._refusal = Deny("fresh_login_required", told, problem=problem)
+
+    async def __call__(self, access: Access) -> Decision:
+        principal = access.principal
+        if principal is None:
+            return _ANONYMOUS
+        proved = principal.claims.get("auth_time")
+        return _ALLOW if isinstance(proved, int) and time() - proved < self._seconds else self._refusal
 
 
 class AdminOnly(_AccountPolicy):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jetio import Authenticator, Change, ConfigError, Database, Endpoint, Jetio, Policy, create_tables, public
+from jetio import Change, ConfigError, Database, Endpoint, Jetio, create_tables
 
 from .accounts import Accounts, invalid_credentials
 from .backends import JWTAuthenticator, RemoteAuthenticator, RemoteIssuer
@@ -27,19 +27,11 @@ from .events import AuthEvent, Events
 from .features import features_of
 from .grants.refresh import RefreshTokens
 from .logins import Logins
-from .model import Account, guard_model, key_of, read_user_model, table_of
+from .model import Account, columns_of, guard_model, key_of, read_user_model, table_of
 from .password_change import PasswordChange
 from .passwords import PasswordPolicy
-from .policies import (
-    AccountRequired,
-    AdminOnly,
-    LoginRequired,
-    Owner,
-    OwnerOrAdmin,
-    RequiresPermission,
-    RequiresRole,
-    SelfOrAdmin,
-)
+from .policies import AdminOnly, SelfOrAdmin
+from .rules import NO_ACCOUNTS, AuthRules
 from .sessions import Device, Sessions
 from .settings import JWTConfig, Lockout, environment, weaknesses
 from .tables import SessionTables, attempts_table, events_table, session_tables
@@ -54,10 +46,9 @@ _SESSION_ROUTES: Mapping[str, Routes] = {"refresh": refresh_routes, "sessions": 
 _ROUTES: Mapping[str, Routes] = {"sessions": session_routes, "change_password": password_routes}
 _ADMIN_ROUTES: Mapping[str, Routes] = {"events": event_routes}
 _OF_ACCOUNTS = frozenset({"authenticator", "accounts", "logins", "events"})
-_NO_ACCOUNTS = "this AuthRouter has no accounts; write AuthRouter(User, issuers=[...])"
 
 
-class AuthRouter:
+class AuthRouter(AuthRules):
     """Accounts, tokens and rules for a user model. Nothing else is needed in development.
 
     `admin_field` None: the first of is_admin, is_superuser, is_staff, is_master. `login_fields` None: those
@@ -90,8 +81,8 @@ class AuthRouter:
         enable: Sequence[str] = (),
         disable: Sequence[str] = (),
     ) -> None:
-        self.user_model: Any = user_model
-        self.features = features_of(enable, disable)
+        self.user_model = user_model
+        self.features = features_of(enable, disable, columns_of(user_model) if user_model is not None else ())
         self.prefix, self.session_prefix = prefix, session_prefix
         self._register_path = f"{prefix}{register_path}"
         self._login_path = f"{prefix}{session_prefix}{login_path}"
@@ -105,7 +96,7 @@ class AuthRouter:
                 issuers, jwt, password, lockout, extra_claims, default_admin, enable, disable
             )
             self._remote = RemoteAuthenticator(self._context, issuers, role_permissions or {}, None)
-            self.finder: Authenticator = self._remote
+            self.finder = self._remote
             return
         config = jwt or environment().jwt
         if "cookie" in config.locations and not self._has("sessions"):
@@ -144,7 +135,7 @@ class AuthRouter:
         def __getattr__(self, name: str) -> Any:
             """Called for what is missing alone: without a user model there are no accounts."""
             if name in _OF_ACCOUNTS:
-                raise ConfigError(_NO_ACCOUNTS)
+                raise ConfigError(NO_ACCOUNTS)
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
@@ -223,10 +214,6 @@ class AuthRouter:
         app.start_tasks.append(remote.start)
         app.on_event("shutdown")(remote.stop)
 
-    def _require_accounts(self) -> None:
-        if self.user_model is None:
-            raise ConfigError(_NO_ACCOUNTS)
-
     def _check_model(self, app: Jetio) -> None:
         _ = self._context.facts
 
@@ -265,53 +252,6 @@ class AuthRouter:
                 )
         changes = PasswordChange(context, self.accounts)
         return Logins(context, finder, changes, self.events, self._claims_of, sessions, refresh)
-
-    # ---- rules ---------------------------------------------------------------------------------------------
-
-    def get_auth_dependency(self) -> LoginRequired:
-        """For `CrudRouter(auth_dependency=...)`: signed in. For `Depends(...)`: the caller's row."""
-        return LoginRequired(self.finder)
-
-    def authenticated(self) -> Policy:
-        """Everybody who is signed in."""
-        return LoginRequired(self.finder)
-
-    def account_required(self) -> Policy:
-        """Everybody who is signed in and has an account here, which callers of remote issuers may not have."""
-        self._require_accounts()
-        return AccountRequired(self.finder)
-
-    def public(self) -> Policy:
-        """Everybody."""
-        return public()
-
-    def admin_only(self) -> Policy:
-        """Admins."""
-        self._require_accounts()
-        return AdminOnly(self.finder)
-
-    def requires_role(self, *any_of: str) -> Policy:
-        """Whoever has one of these roles; 403 `role_required` for the others. Admins have `admin`."""
-        return RequiresRole(any_of, self.finder)
-
-    def requires_permission(self, *all_of: str) -> Policy:
-        """Whoever has all of these permissions."""
-        return RequiresPermission(all_of, self.finder)
-
-    def owner(self, model: type[Any], audit_fields: Sequence[str] | None = None) -> Policy:
-        """The rows that the caller owns, also for admins. `audit_fields` as in `owner_or_admin`."""
-        self._require_accounts()
-        return Owner(model, self.finder, tuple(audit_fields) if audit_fields else None)
-
-    def owner_or_admin(self, model: type[Any], audit_fields: Sequence[str] | None = None) -> Policy:
-        """The rows that the caller owns; admins all. `audit_fields` names candidates for the owner column."""
-        self._require_accounts()
-        return OwnerOrAdmin(model, self.finder, tuple(audit_fields) if audit_fields else None)
-
-    def self_or_admin(self) -> Policy:
-        """For the user model: the caller's own row; admins all."""
-        self._require_accounts()
-        return SelfOrAdmin(self.user_model, self.finder)
 
     # ---- functions -----------------------------------------------------------------------------------------
 

@@ -18,7 +18,10 @@ from .context import AuthContext
 from .tables import SessionTables
 from .transports import refused
 
-__all__ = ["Device", "Session", "Sessions", "claims_of"]
+__all__ = ["Device", "Kept", "Proof", "Session", "Sessions", "claims_of"]
+
+_AMR = {"password": ("pwd",), "recovery": ("otp",), "passkey": ("hwk", "user")}
+_TWO_FACTORS = "passkey"  # a thing that one has, and what unlocks it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,32 @@ class Session:
     address: str | None
     agent: str | None
     method: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """How and when somebody proved who they are: `password`, or `password+otp`; in seconds since 1970."""
+
+    method: str
+    at: int
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        """As tokens say it: `auth_time` of OpenID Connect, and `amr` in the words of RFC 8176."""
+        used = self.method.split("+")
+        words = [word for name in used for word in _AMR.get(name, (name,))]
+        strong = len(used) > 1 or _TWO_FACTORS in used
+        return {"auth_time": self.at, "amr": [*words, "mfa"] if strong else words}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A session that goes on: its id, the second when it ends whatever is refreshed, and how it began."""
+
+    id: str
+    ends: int
+    proof: Proof
+    claims: str | None = None
 
 
 class Sessions:
@@ -87,15 +116,15 @@ class Sessions:
                 .where(own, columns.id == bindparam("sid"), *lasting)
                 .values(epoch=bindparam("v_epoch"), seen=now)
             ),
-            "ends": lambda: select(columns.expires, columns.claims).where(
+            "kept": lambda: select(columns.expires, columns.method, columns.created, columns.claims).where(
                 own, columns.id == bindparam("sid"), *lasting
             ),
         }
 
     async def begin(
         self, work: UnitOfWork, user: Any, epoch: str, device: Device, claims: Mapping[str, Any]
-    ) -> tuple[str, int]:
-        """A new session of an account: its id, and the second when it ends whatever is refreshed."""
+    ) -> Kept:
+        """A new session of an account."""
         now, sid = int(time()), secrets.token_urlsafe(16)
         values = {
             "id": sid,
@@ -110,7 +139,7 @@ class Sessions:
             "claims": json.dumps(dict(claims)) if claims else None,
         }
         await work.run(self._query("begin"), {f"v_{name}": value for name, value in values.items()})
-        return sid, now + self._seconds
+        return Kept(id=sid, ends=now + self._seconds, proof=Proof(method=device.method, at=now))
 
     async def forget_expired(self, user: Any) -> None:
         """Drop what has ended by itself. A transaction of its own: it locks rows that a login need not wait for."""
@@ -140,18 +169,16 @@ class Sessions:
         values = {"user": user, "sid": None, "now": int(time())}
         await session.execute(self._statements["end others"](), values)
 
-    async def renew(self, work: UnitOfWork, user: Any, sid: str, epoch: str) -> tuple[int, str | None]:
-        """Keep a session through a change of the password: the second when it ends, and its claims.
-
-        Raises 401 `token_revoked` where it is over.
-        """
+    async def renew(self, work: UnitOfWork, user: Any, sid: str, epoch: str) -> Kept:
+        """Keep a session through a change of the password; raises 401 `token_revoked` where it is over."""
         now = int(time())
         await work.run(self._query("renew"), {"user": user, "sid": sid, "v_epoch": epoch, "now": now})
-        query = self._query("ends")
+        query = self._query("kept")
         rows = query.decode(await work.run(query, {"user": user, "sid": sid, "now": now}))
         if not rows:  # it was ended between the login and this
             raise refused("The session is over", code="token_revoked")
-        return rows[0][0], rows[0][1]
+        ends, method, created, claims = rows[0]
+        return Kept(id=sid, ends=ends, proof=Proof(method=method, at=created), claims=claims)
 
     @property
     def _database(self) -> Database:

@@ -56,7 +56,7 @@ def session_tables(user_key: Column[Any]) -> SessionTables:
             "user_id", user_key.type, ForeignKey(user_key, ondelete="CASCADE"), nullable=False, index=True
         ),
         Column("epoch", String(16), nullable=False),
-        Column("method", String(20), nullable=False),
+        Column("method", String(40), nullable=False),
         Column("created", BigInteger, nullable=False),
         Column("seen", BigInteger, nullable=False),
         Column("expires", BigInteger, nullable=False),

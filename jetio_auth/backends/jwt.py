@@ -21,6 +21,7 @@ from ..context import AuthContext
 from ..cookies import CookieTransport
 from ..jwt import TokenCodec, TokenError
 from ..model import PASSWORD, Account, UserModel
+from ..sessions import Proof
 from ..settings import JWTConfig, signing_keys, token_codec
 from ..transports import BearerTransport, refused
 
@@ -29,7 +30,7 @@ __all__ = ["OWN_CLAIMS", "JWTAuthenticator", "session_name", "words"]
 _REMEMBERED = 1000
 _NOBODY: frozenset[str] = frozenset()
 _ADMIN = frozenset({"admin"})
-OWN_CLAIMS = frozenset({"sub", "epoch", "impersonated_by", "scope", "amr", "sid"})
+OWN_CLAIMS = frozenset({"sub", "epoch", "impersonated_by", "scope", "amr", "auth_time", "sid"})
 
 
 @dataclass(slots=True, repr=False)  # the row holds a hash
@@ -182,9 +183,15 @@ class JWTAuthenticator:
     # ---- from an account to a token ------------------------------------------------------------------------
 
     def issue(
-        self, account: Account, extra: Mapping[str, Any], expires_in: int, *, sid: str | None = None
+        self,
+        account: Account,
+        extra: Mapping[str, Any],
+        expires_in: int,
+        *,
+        sid: str | None = None,
+        proof: Proof | None = None,
     ) -> str:
-        """An access token for an account, in a session or in none.
+        """An access token for an account, in a session or in none; `proof` None: nobody has logged in for it.
 
         Raises ValueError for further claims that take a name of ours.
         """
@@ -193,7 +200,8 @@ class JWTAuthenticator:
             raise ValueError(f"the claim {clash[0]!r} is the framework's own; choose another name")
         own = {"sub": str(account[self._facts.key]), "epoch": self.epoch_of(account)}
         session = {"sid": sid} if sid is not None else {}
-        return self.codec.encode({**extra, **own, **session}, expires_in=expires_in)
+        proved = proof.claims if proof is not None else {}
+        return self.codec.encode({**extra, **own, **session, **proved}, expires_in=expires_in)
 
     def epoch_of(self, account: Account) -> str:
         """What ties tokens and sessions to the account's password."""

@@ -45,6 +45,6 @@ def password_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
         )
 
     yield "/change-password", Operation(
-        "POST", change_password, response_model=TokenPair, tags=["auth"], policy=auth.account_required(),
+        "POST", change_password, response_model=TokenPair, tags=["auth"], policy=auth.own_account(),
         problems=[409, 429],
     )  # fmt: skip

@@ -49,7 +49,7 @@ class SessionRead(BaseModel):
 
 def session_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
     """The caller's own devices."""
-    policy = auth.account_required()
+    policy = auth.own_account()
 
     async def list_sessions(principal: Principal) -> list[SessionRead]:
         """The devices on which this account is logged in, the latest first."""

@@ -18,6 +18,7 @@ from jetio import Problem, UnitOfWork
 
 from ..context import AuthContext
 from ..model import Account
+from ..sessions import Kept, Proof
 from ..tables import SessionTables
 from ..transports import REFUSED, refused
 
@@ -41,8 +42,7 @@ class Refreshed:
     """A session that goes on: whose it is, its next token, and the second when that expires."""
 
     account: Account
-    sid: str
-    claims: str | None
+    session: Kept
     token: str
     expires: int
 
@@ -58,7 +58,15 @@ class _Held:
     session_expires: int
     epoch: str
     claims: str | None
+    method: str
+    created: int
     account: Account
+
+    @property
+    def session(self) -> Kept:
+        """The session, as it goes on."""
+        proof = Proof(method=self.method, at=self.created)
+        return Kept(id=self.sid, ends=self.session_expires, proof=proof, claims=self.claims)
 
 
 class RefreshTokens:
@@ -114,7 +122,7 @@ class RefreshTokens:
         )
         own = (
             tokens.c.used, tokens.c.expires, sessions.c.id, sessions.c.ended,
-            sessions.c.expires, sessions.c.epoch, sessions.c.claims,
+            sessions.c.expires, sessions.c.epoch, sessions.c.claims, sessions.c.method, sessions.c.created,
         )  # fmt: skip
         columns = [facts.columns[name] for name in facts.fetched]
         labelled = [column.label(f"c{place}") for place, column in enumerate((*own, *columns))]
@@ -176,9 +184,7 @@ class RefreshTokens:
             await work.run(self._query("expire"), {"sid": held.sid, "now": now})
         else:
             expires = min(now + self._seconds, held.session_expires)
-        return Refreshed(
-            account=held.account, sid=held.sid, claims=held.claims, token=successor, expires=expires
-        )
+        return Refreshed(account=held.account, session=held.session, token=successor, expires=expires)
 
     def _judge(self, held: _Held, now: int) -> None:
         if held.ended is not None or held.session_expires <= now:
@@ -193,8 +199,9 @@ class RefreshTokens:
         rows = query.decode(await work.run(query, {"hash_": hashed}))
         if not rows:
             raise refused("The refresh token is not known")
-        used, expires, sid, ended, ends, epoch, claims, *account = rows[0]
-        return _Held(used, expires, sid, ended, ends, epoch, claims, self._context.facts.account(account))
+        used, expires, sid, ended, ends, epoch, claims, method, created, *row = rows[0]
+        account = self._context.facts.account(row)
+        return _Held(used, expires, sid, ended, ends, epoch, claims, method, created, account)
 
     async def _insert(self, work: UnitOfWork, token: str, sid: str, session_expires: int) -> int:
         expires = min(int(time()) + self._seconds, session_expires)
