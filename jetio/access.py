@@ -22,6 +22,8 @@ __all__ = ["AccessRow", "access_matrix"]
 NOBODY = -1
 """The key of a caller that owns nothing: no database counts below zero."""
 
+_EVERY = frozenset({"*"})  # whoever has logged in has every scope
+
 
 @dataclass(frozen=True, slots=True)
 class AccessRow:
@@ -51,13 +53,20 @@ def callers(roles: Iterable[str]) -> dict[str, Principal | None]:
     """One principal per kind of caller."""
     known: dict[str, Principal | None] = {
         "anonymous": None,
-        "user": Principal(id=NOBODY, sub=str(NOBODY), username="user"),
+        "user": Principal(id=NOBODY, sub=str(NOBODY), username="user", scopes=_EVERY),
         "admin": Principal(
-            id=NOBODY, sub=str(NOBODY), username="admin", is_admin=True, roles=frozenset({"admin"})
+            id=NOBODY,
+            sub=str(NOBODY),
+            username="admin",
+            is_admin=True,
+            roles=frozenset({"admin"}),
+            scopes=_EVERY,
         ),
     }
     for role in roles:
-        known[role] = Principal(id=NOBODY, sub=str(NOBODY), username=role, roles=frozenset({role}))
+        known[role] = Principal(
+            id=NOBODY, sub=str(NOBODY), username=role, roles=frozenset({role}), scopes=_EVERY
+        )
     return known
 
 

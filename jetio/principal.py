@@ -27,6 +27,7 @@ class Principal:
     """The caller: who it is, what it may do, how it proved it.
 
     `id` has the type of the user model's key (None when the caller has no row); `sub` is the same as text.
+    `scopes` are those of the token, as patterns: a login has `*`.
     """
 
     id: Any

@@ -13,6 +13,7 @@ from .callers import (
     SessionDep,
     requires_permission,
     requires_role,
+    requires_scope,
 )
 from .events import AuthEvent
 from .jwt import TokenError
@@ -45,5 +46,6 @@ __all__ = [
     "require_audit_field",
     "requires_permission",
     "requires_role",
+    "requires_scope",
     "verify_password",
 ]

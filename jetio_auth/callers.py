@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from jetio import Access, Allow, Decision, Depends, Policy, Principal, guard
 
-from .policies import AdminOnly, LoginRequired, RequiresPermission, RequiresRole
+from .policies import AdminOnly, LoginRequired, RequiresPermission, RequiresRole, RequiresScope
 
 __all__ = [
     "CurrentAdmin",
@@ -19,6 +19,7 @@ __all__ = [
     "SessionDep",
     "requires_permission",
     "requires_role",
+    "requires_scope",
 ]
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -32,6 +33,11 @@ def requires_role(*any_of: str) -> Callable[[Handler], Handler]:
 def requires_permission(*all_of: str) -> Callable[[Handler], Handler]:
     """Let only callers with all of these permissions use a handler."""
     return guard(_asking(RequiresPermission(all_of)))
+
+
+def requires_scope(*all_of: str) -> Callable[[Handler], Handler]:
+    """Let only callers whose token has all of these scopes use a handler; a login has every scope."""
+    return guard(_asking(RequiresScope(all_of)))
 
 
 def _asking(rule: Policy) -> Policy:

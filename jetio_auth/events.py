@@ -35,6 +35,8 @@ EVENTS = (
     "token.refreshed",
     "token.reused",
     "password.changed",
+    "api_token.created",
+    "api_token.revoked",
     "admin.granted",
     "admin.revoked",
 )

@@ -33,6 +33,7 @@ FEATURES: Mapping[str, Feature] = {
     "refresh": Feature(standard=True, needs=("sessions",)),
     "change_password": Feature(standard=True),
     "events": Feature(standard=True),
+    "api_tokens": Feature(),
 }
 
 

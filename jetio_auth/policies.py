@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from time import time
 from typing import Any
 
@@ -19,6 +20,7 @@ from jetio import (
     Deny,
     Policy,
     PolicyContext,
+    Principal,
     Problem,
     resource_of,
 )
@@ -33,6 +35,7 @@ __all__ = [
     "OwnerOrAdmin",
     "RequiresPermission",
     "RequiresRole",
+    "RequiresScope",
     "SelfOrAdmin",
 ]
 
@@ -89,7 +92,7 @@ class OwnAccount(AccountRequired):
         principal = access.principal
         if principal is not None and principal.impersonated_by is not None:
             return _BORROWED
-        if principal is not None and principal.method == "api_token":
+        if principal is not None and _is_delegated(principal):
             return _DELEGATED
         return await super().__call__(access)
 
@@ -151,6 +154,37 @@ class RequiresPermission(_AccountPolicy):
         return (
             _ALLOW if principal is not None and self._permissions <= principal.permissions else self._refusal
         )
+
+
+class RequiresScope(_AccountPolicy):
+    """Whoever has all of the scopes: a login has every one, an API token its own, where `posts:*` is a pattern."""
+
+    def __init__(self, scopes: Sequence[str], authenticator: Authenticator | None = None) -> None:
+        super().__init__(authenticator)
+        self._scopes = tuple(_named("requires_scope", scopes))
+        self.name = f"requires_scope({', '.join(scopes)})"
+        told = f"The token needs the scopes: {list(scopes)}"
+        header = f'Bearer error="insufficient_scope", scope="{" ".join(scopes)}"'
+        problem = Problem(403, "insufficient_scope", told, headers={"WWW-Authenticate": header})
+        self._refusal = Deny("insufficient_scope", told, problem=problem)
+
+    async def __call__(self, access: Access) -> Decision:
+        principal = access.principal
+        if principal is None:
+            return _ANONYMOUS
+        return _ALLOW if all(_has_scope(principal, scope) for scope in self._scopes) else self._refusal
+
+
+def _has_scope(principal: Principal, scope: str) -> bool:
+    """Whether a caller has a scope; what another issuer wrote is a word and no pattern."""
+    if principal.method == "remote":
+        return scope in principal.scopes
+    return any(fnmatchcase(scope, pattern) for pattern in principal.scopes)
+
+
+def _is_delegated(principal: Principal) -> bool:
+    """Whether a program calls with a token of its own, which has less than a login has."""
+    return principal.method == "api_token" or (principal.method == "jwt" and "scope" in principal.claims)
 
 
 class _Owned(_AccountPolicy):

@@ -7,14 +7,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jetio import Change, ConfigError, Database, Endpoint, Jetio, create_tables
+from jetio import Authenticator, Change, ConfigError, Database, Endpoint, Jetio, create_tables
 
 from .accounts import Accounts, invalid_credentials
-from .backends import JWTAuthenticator, RemoteAuthenticator, RemoteIssuer
+from .backends import (
+    ApiTokenAuthenticator,
+    ChainAuthenticator,
+    JWTAuthenticator,
+    RemoteAuthenticator,
+    RemoteIssuer,
+)
 from .context import AuthContext
 from .endpoints.admin import promotion_routes
+from .endpoints.api_tokens import api_token_routes
 from .endpoints.events import event_routes
 from .endpoints.jwks import key_routes
 from .endpoints.login import LoginOperation
@@ -25,16 +33,18 @@ from .endpoints.register import RegisterOperation
 from .endpoints.sessions import logout_routes, session_routes
 from .events import AuthEvent, Events
 from .features import features_of
+from .grants.api_tokens import ApiTokens
 from .grants.refresh import RefreshTokens
 from .logins import Logins
 from .model import Account, columns_of, guard_model, key_of, read_user_model, table_of
 from .password_change import PasswordChange
 from .passwords import PasswordPolicy
 from .policies import AdminOnly, SelfOrAdmin
+from .programs import Programs
 from .rules import NO_ACCOUNTS, AuthRules
 from .sessions import Device, Sessions
 from .settings import JWTConfig, Lockout, environment, weaknesses
-from .tables import SessionTables, attempts_table, events_table, session_tables
+from .tables import SessionTables, api_tokens_table, attempts_table, events_table, session_tables
 from .throttle import Throttle
 
 __all__ = ["AuthRouter"]
@@ -43,7 +53,11 @@ _log = logging.getLogger("jetio.auth")
 
 Routes = Callable[["AuthRouter"], Iterable[tuple[str, Endpoint]]]
 _SESSION_ROUTES: Mapping[str, Routes] = {"refresh": refresh_routes, "sessions": logout_routes}
-_ROUTES: Mapping[str, Routes] = {"sessions": session_routes, "change_password": password_routes}
+_ROUTES: Mapping[str, Routes] = {
+    "sessions": session_routes,
+    "change_password": password_routes,
+    "api_tokens": api_token_routes,
+}
 _ADMIN_ROUTES: Mapping[str, Routes] = {"events": event_routes}
 _OF_ACCOUNTS = frozenset({"authenticator", "accounts", "logins", "events"})
 
@@ -91,6 +105,7 @@ class AuthRouter(AuthRules):
         self._own: list[Endpoint] = []
         self._context = AuthContext(lambda: read_user_model(self.user_model, admin_field, login_fields))
         self._remote: RemoteAuthenticator | None = None
+        self.finder: Authenticator
         if user_model is None:
             _refuse_for_accounts(
                 issuers, jwt, password, lockout, extra_claims, default_admin, enable, disable
@@ -129,11 +144,20 @@ class AuthRouter(AuthRules):
             self._context, password or PasswordPolicy(), throttle, lockout or Lockout(), self.events
         )
         self.logins = self._make_logins(tables)
+        if self._has("api_tokens") and (key := key_of(user_model)) is not None:
+            self._admit_programs(api_tokens_table(key))
+
+    def _admit_programs(self, table: Table) -> None:
+        tokens = ApiTokens(self._context, table, self.authenticator)
+        self.programs = Programs(self._context, tokens, self.events)
+        self.finder = ChainAuthenticator([ApiTokenAuthenticator(self.authenticator, tokens)], self.finder)
 
     if not TYPE_CHECKING:  # pragma: no branch - type checkers go the other way
 
         def __getattr__(self, name: str) -> Any:
             """Called for what is missing alone: without a user model there are no accounts."""
+            if name == "programs":
+                raise ConfigError('API tokens are off; write AuthRouter(enable=["api_tokens"])')
             if name in _OF_ACCOUNTS:
                 raise ConfigError(NO_ACCOUNTS)
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -301,13 +325,21 @@ class AuthRouter(AuthRules):
             await self.logins.required_sessions().end_all_in(db, key)
 
     def create_token(
-        self, user: Any, *, extra_claims: Mapping[str, Any] | None = None, expires_in: int | None = None
+        self,
+        user: Any,
+        *,
+        extra_claims: Mapping[str, Any] | None = None,
+        expires_in: int | None = None,
+        scopes: Sequence[str] | None = None,
     ) -> str:
-        """An access token for an account's row; `expires_in` in seconds, by default as configured."""
+        """An access token for an account's row; `expires_in` in seconds, by default as configured.
+
+        `scopes` None: all of them, as after a login. No session ends with it: it lasts until it expires.
+        """
         given = self._extra_claims(user) if self._extra_claims is not None else {}
         seconds = expires_in if expires_in is not None else self.authenticator.config.token_expiry
         account = self.accounts.facts.account_of(user)
-        return self.authenticator.issue(account, {**given, **(extra_claims or {})}, seconds)
+        return self.authenticator.issue(account, {**given, **(extra_claims or {})}, seconds, scopes=scopes)
 
     async def _claims_of(self, account: Account) -> Mapping[str, Any]:
         if self._extra_claims is None:

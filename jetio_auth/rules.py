@@ -17,6 +17,7 @@ from .policies import (
     OwnerOrAdmin,
     RequiresPermission,
     RequiresRole,
+    RequiresScope,
     SelfOrAdmin,
 )
 
@@ -71,6 +72,10 @@ class AuthRules:
     def requires_permission(self, *all_of: str) -> Policy:
         """Whoever has all of these permissions."""
         return RequiresPermission(all_of, self.finder)
+
+    def requires_scope(self, *all_of: str) -> Policy:
+        """Whoever has all of these scopes, which every login has; 403 `insufficient_scope` for other tokens."""
+        return RequiresScope(all_of, self.finder)
 
     def owner(self, model: type[Any], audit_fields: Sequence[str] | None = None) -> Policy:
         """The rows that the caller owns, also for admins. `audit_fields` as in `owner_or_admin`."""

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Column, ForeignKey, Integer, String, Table, T
 
 from jetio import Base
 
-__all__ = ["SessionTables", "attempts_table", "events_table", "session_tables"]
+__all__ = ["SessionTables", "api_tokens_table", "attempts_table", "events_table", "session_tables"]
 
 
 class SessionTables(NamedTuple):
@@ -80,6 +80,26 @@ def session_tables(user_key: Column[Any]) -> SessionTables:
         Column("used", BigInteger),
     )
     return SessionTables(sessions, tokens)
+
+
+def api_tokens_table(user_key: Column[Any]) -> Table:
+    """Tokens that accounts have made for programs; `hash` is all that is kept of the secret."""
+    users: Any = user_key.table
+    return _table(
+        "api_tokens",
+        users,
+        Column("id", String(32), primary_key=True),
+        Column(
+            "user_id", user_key.type, ForeignKey(user_key, ondelete="CASCADE"), nullable=False, index=True
+        ),
+        Column("hash", String(64), nullable=False, unique=True),
+        Column("epoch", String(16), nullable=False),
+        Column("name", String(100), nullable=False),
+        Column("scopes", Text, nullable=False),
+        Column("created", BigInteger, nullable=False),
+        Column("expires", BigInteger, nullable=False),
+        Column("used", BigInteger),
+    )
 
 
 def _table(name: str, users: Table, *columns: Column[Any]) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from time import time
@@ -25,11 +25,12 @@ from ..sessions import Proof
 from ..settings import JWTConfig, signing_keys, token_codec
 from ..transports import BearerTransport, refused
 
-__all__ = ["OWN_CLAIMS", "JWTAuthenticator", "session_name", "words"]
+__all__ = ["EVERY_SCOPE", "OWN_CLAIMS", "JWTAuthenticator", "revoked", "session_name", "words"]
 
 _REMEMBERED = 1000
 _NOBODY: frozenset[str] = frozenset()
 _ADMIN = frozenset({"admin"})
+EVERY_SCOPE = frozenset({"*"})
 OWN_CLAIMS = frozenset({"sub", "epoch", "impersonated_by", "scope", "amr", "auth_time", "sid"})
 
 
@@ -139,7 +140,7 @@ class JWTAuthenticator:
         if sid is None:
             return database.shaped((facts, "by key"), facts.select_by_key), {"key": known.key}
         if self._sessions is None:
-            raise _revoked()
+            raise revoked()
         values = {"key": known.key, "sid": sid, "now": int(time())}
         return database.shaped((facts, "by session"), self._select_by_session), values
 
@@ -164,7 +165,7 @@ class JWTAuthenticator:
                 raise refused("The access token has expired", code="token_expired") from None
             raise refused() from None
         except PydanticError:  # no account has this key
-            raise _revoked() from None
+            raise revoked() from None
         if len(self._known) >= _REMEMBERED:
             del self._known[next(iter(self._known))]
         self._known[token] = known = _Known(claims, key)
@@ -172,13 +173,10 @@ class JWTAuthenticator:
 
     def _judged(self, account: Account | None, claims: Mapping[str, Any]) -> Principal:
         """The caller, if this account may be used and the token is of its present password."""
-        if (
-            account is None
-            or not self._facts.is_active(account)
-            or not self.same_epoch(account, claims.get("epoch"))
-        ):
-            raise _revoked()
-        return self._principal(account, claims)
+        if account is None or not self.accepts(account, claims.get("epoch")):
+            raise revoked()
+        scopes = words(claims["scope"]) if "scope" in claims else EVERY_SCOPE
+        return self.caller(account, claims, scopes=scopes)
 
     # ---- from an account to a token ------------------------------------------------------------------------
 
@@ -190,10 +188,11 @@ class JWTAuthenticator:
         *,
         sid: str | None = None,
         proof: Proof | None = None,
+        scopes: Collection[str] | None = None,
     ) -> str:
         """An access token for an account, in a session or in none; `proof` None: nobody has logged in for it.
 
-        Raises ValueError for further claims that take a name of ours.
+        `scopes` None: all. Raises ValueError for further claims that take a name of ours.
         """
         clash = sorted(OWN_CLAIMS & set(extra))
         if clash:
@@ -201,7 +200,8 @@ class JWTAuthenticator:
         own = {"sub": str(account[self._facts.key]), "epoch": self.epoch_of(account)}
         session = {"sid": sid} if sid is not None else {}
         proved = proof.claims if proof is not None else {}
-        return self.codec.encode({**extra, **own, **session, **proved}, expires_in=expires_in)
+        scope = {"scope": " ".join(scopes)} if scopes is not None else {}
+        return self.codec.encode({**extra, **own, **session, **proved, **scope}, expires_in=expires_in)
 
     def epoch_of(self, account: Account) -> str:
         """What ties tokens and sessions to the account's password."""
@@ -218,6 +218,10 @@ class JWTAuthenticator:
         keys = signing_keys(self.config, self._context.settings)
         return [hashlib.sha256(b"epoch\0" + item.key.encode()).digest() for item in keys]
 
+    def accepts(self, account: Account, epoch: Any) -> bool:
+        """Whether the account may be used, and its password is the one that this epoch was of."""
+        return self._facts.is_active(account) and self.same_epoch(account, epoch)
+
     def same_epoch(self, account: Account, epoch: Any) -> bool:
         """Whether the account's password is the one that this epoch was of."""
         given = str(epoch).encode("utf-8", "replace")
@@ -230,9 +234,17 @@ class JWTAuthenticator:
 
     def principal_of(self, user: Any) -> Principal:
         """The principal that this account would be."""
-        return self._principal(self._facts.account_of(user), {})
+        return self.caller(self._facts.account_of(user), {})
 
-    def _principal(self, account: Account, claims: Mapping[str, Any]) -> Principal:
+    def caller(
+        self,
+        account: Account,
+        claims: Mapping[str, Any],
+        *,
+        method: str = "jwt",
+        scopes: frozenset[str] = EVERY_SCOPE,
+    ) -> Principal:
+        """The principal of an account that proved itself by this method."""
         facts = self._facts
         key = account[facts.key]
         admin = bool(account[facts.admin_flag])
@@ -248,8 +260,9 @@ class JWTAuthenticator:
             is_admin=admin,
             roles=roles,
             permissions=words(account.get("permissions")).union(granted),
+            scopes=scopes,
             claims=claims,
-            method="jwt",
+            method=method,
         )
 
     async def load_user(self, principal: Principal | None, work: UnitOfWork) -> Any:
@@ -263,7 +276,8 @@ def session_name(claims: Mapping[str, Any]) -> str:
     return name
 
 
-def _revoked() -> Problem:
+def revoked() -> Problem:
+    """401 for what was good and is no more."""
     return refused("The access token is no longer valid", code="token_revoked")
 
 
