@@ -39,6 +39,14 @@ EVENTS = (
     "api_token.revoked",
     "admin.granted",
     "admin.revoked",
+    "mfa.enabled",
+    "mfa.disabled",
+    "mfa.failed",
+    "mfa.recovery_used",
+    "mfa.recovery_renewed",
+    "passkey.added",
+    "passkey.removed",
+    "passkey.failed",
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.util import find_spec
 
 from jetio import ConfigError
 
@@ -16,12 +17,15 @@ class Feature:
     """When a feature is on that nobody names, and what it stands on.
 
     `columns`: a model that has one of these switches it on, and `enable=` needs one of them; `mixin` brings them.
+    `extra` is the extra of jetio that installs its `packages`.
     """
 
     standard: bool = False
     needs: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     mixin: str = ""
+    extra: str = ""
+    packages: tuple[str, ...] = ()
 
     def is_on(self, columns: Collection[str]) -> bool:
         """Whether it is on for a model with these columns."""
@@ -34,6 +38,7 @@ FEATURES: Mapping[str, Feature] = {
     "change_password": Feature(standard=True),
     "events": Feature(standard=True),
     "api_tokens": Feature(),
+    "totp": Feature(extra="mfa", packages=("pyotp", "qrcode")),
 }
 
 
@@ -59,6 +64,7 @@ def features_of(
         if ground not in chosen
     ]
     mistakes += _without_columns(enable, columns)
+    mistakes += _not_installed(chosen)
     if mistakes:
         raise ConfigError.of([f"AuthRouter: {mistake}" for mistake in mistakes])
     return frozenset(chosen)
@@ -69,6 +75,12 @@ def _without_columns(enable: Sequence[str], columns: Collection[str]) -> Iterato
         feature = FEATURES.get(name, Feature())
         if feature.columns and not feature.is_on(columns):
             yield f"{name!r} needs a column of the model: {' or '.join(feature.columns)}; add {feature.mixin}"
+
+
+def _not_installed(chosen: Collection[str]) -> Iterator[str]:
+    for name, feature in FEATURES.items():
+        if name in chosen and any(find_spec(package) is None for package in feature.packages):
+            yield f"{name!r} needs packages that are not installed; run: pip install 'jetio[{feature.extra}]'"
 
 
 def _unknown(option: str, names: Sequence[str]) -> Iterator[str]:

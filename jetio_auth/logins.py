@@ -24,13 +24,16 @@ Claims = Mapping[str, Any]
 _Issued = tuple[str, int]
 Condition = Callable[[Account, Device], Awaitable[None]]
 """What is asked of an account whose owner has proved who he is; raises the problem that refuses the login."""
+SecondFactor = Callable[[Account, Claims, Device], Awaitable[None]]
+"""Asked last, when nothing else stands against the login; raises what asks for another proof."""
 
 
 class Logins:
     """What opens, continues and ends sessions. `claims_for(account)` gives the further claims of any token.
 
     Without `sessions` a token stands for itself and lasts until it expires; without `refresh` a session ends
-    with its only token. Every way of logging in ends in `open`, and all `conditions` are asked there.
+    with its only token. Every way of logging in ends in `open`, and all `conditions` are asked there, then the
+    `second_factor`.
     """
 
     def __init__(
@@ -47,11 +50,14 @@ class Logins:
         self._events = events
         self._claims_for, self.sessions, self._refresh = claims_for, sessions, refresh
         self.conditions: list[Condition] = []
+        self.second_factor: SecondFactor | None = None
 
     async def open(self, account: Account, extra: Claims, device: Device) -> dict[str, Any]:
         """The tokens of a new session; commits. Raises what the conditions raise."""
         for condition in self.conditions:
             await condition(account, device)
+        if self.second_factor is not None:
+            await self.second_factor(account, extra, device)
         claims = {**await self._claims_for(account), **extra}
         event = self._event("login.ok", self._key(account), device, method=device.method)
         if self.sessions is None:

@@ -30,6 +30,7 @@ __all__ = [
     "AdminOnly",
     "Fresh",
     "LoginRequired",
+    "Mfa",
     "OwnAccount",
     "Owner",
     "OwnerOrAdmin",
@@ -37,6 +38,7 @@ __all__ = [
     "RequiresRole",
     "RequiresScope",
     "SelfOrAdmin",
+    "has_two_factors",
 ]
 
 _REMEMBERED = 1000
@@ -115,6 +117,33 @@ class Fresh(_AccountPolicy):
             return _ANONYMOUS
         proved = principal.claims.get("auth_time")
         return _ALLOW if isinstance(proved, int) and time() - proved < self._seconds else self._refusal
+
+
+class Mfa(_AccountPolicy):
+    """Whoever has logged in with two factors (RFC 9470; `amr` of RFC 8176)."""
+
+    name = "mfa"
+
+    def __init__(self, authenticator: Authenticator | None = None) -> None:
+        super().__init__(authenticator)
+        told = "This needs a login with a second factor"
+        header = (
+            f'Bearer error="insufficient_user_authentication", error_description="{told}", acr_values="mfa"'
+        )
+        problem = Problem(401, "mfa_login_required", told, headers={"WWW-Authenticate": header})
+        self._refusal = Deny("mfa_login_required", told, problem=problem)
+
+    async def __call__(self, access: Access) -> Decision:
+        principal = access.principal
+        if principal is None:
+            return _ANONYMOUS
+        return _ALLOW if has_two_factors(principal) else self._refusal
+
+
+def has_two_factors(principal: Principal) -> bool:
+    """Whether the login behind this caller proved two factors."""
+    used = principal.claims.get("amr")
+    return isinstance(used, list | tuple) and "mfa" in used
 
 
 class AdminOnly(_AccountPolicy):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Table
+from sqlalchemy import Column, Table
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from jetio import Authenticator, Change, ConfigError, Database, Endpoint, Jetio, create_tables
@@ -27,6 +27,7 @@ from .endpoints.events import event_routes
 from .endpoints.jwks import key_routes
 from .endpoints.login import LoginOperation
 from .endpoints.me import MeOperation
+from .endpoints.mfa import mfa_login_routes, mfa_routes
 from .endpoints.password import password_routes
 from .endpoints.refresh import refresh_routes
 from .endpoints.register import RegisterOperation
@@ -41,25 +42,42 @@ from .password_change import PasswordChange
 from .passwords import PasswordPolicy
 from .policies import AdminOnly, SelfOrAdmin
 from .programs import Programs
+from .recovery import RecoveryCodes
 from .rules import NO_ACCOUNTS, AuthRules
+from .sealing import Seal
 from .sessions import Device, Sessions
 from .settings import JWTConfig, Lockout, environment, weaknesses
-from .tables import SessionTables, api_tokens_table, attempts_table, events_table, session_tables
+from .tables import (
+    SessionTables,
+    api_tokens_table,
+    attempts_table,
+    events_table,
+    factor_tables,
+    session_tables,
+)
 from .throttle import Throttle
+
+if TYPE_CHECKING:
+    from .factors import SecondFactors
 
 __all__ = ["AuthRouter"]
 
 _log = logging.getLogger("jetio.auth")
 
 Routes = Callable[["AuthRouter"], Iterable[tuple[str, Endpoint]]]
-_SESSION_ROUTES: Mapping[str, Routes] = {"refresh": refresh_routes, "sessions": logout_routes}
+_SESSION_ROUTES: Mapping[str, Routes] = {
+    "refresh": refresh_routes,
+    "sessions": logout_routes,
+    "totp": mfa_login_routes,
+}
 _ROUTES: Mapping[str, Routes] = {
     "sessions": session_routes,
     "change_password": password_routes,
     "api_tokens": api_token_routes,
+    "totp": mfa_routes,
 }
 _ADMIN_ROUTES: Mapping[str, Routes] = {"events": event_routes}
-_OF_ACCOUNTS = frozenset({"authenticator", "accounts", "logins", "events"})
+_OF_ACCOUNTS = frozenset({"authenticator", "accounts", "logins", "events", "factors"})
 
 
 class AuthRouter(AuthRules):
@@ -98,6 +116,7 @@ class AuthRouter(AuthRules):
         self.user_model = user_model
         self.features = features_of(enable, disable, columns_of(user_model) if user_model is not None else ())
         self.prefix, self.session_prefix = prefix, session_prefix
+        self.login_path, self.accepts_issuers = login_path, bool(issuers)
         self._register_path = f"{prefix}{register_path}"
         self._login_path = f"{prefix}{session_prefix}{login_path}"
         self._me_path, self._admin_prefix = f"{prefix}/me", admin_prefix
@@ -144,6 +163,9 @@ class AuthRouter(AuthRules):
             self._context, password or PasswordPolicy(), throttle, lockout or Lockout(), self.events
         )
         self.logins = self._make_logins(tables)
+        self.factors = self._make_factors(key_of(user_model), throttle, lockout or Lockout())
+        if self.factors is not None:
+            self.logins.second_factor = self.factors.ask
         if self._has("api_tokens") and (key := key_of(user_model)) is not None:
             self._admit_programs(api_tokens_table(key))
 
@@ -277,6 +299,36 @@ class AuthRouter(AuthRules):
         changes = PasswordChange(context, self.accounts)
         return Logins(context, finder, changes, self.events, self._claims_of, sessions, refresh)
 
+    def _make_factors(
+        self, key: Column[Any] | None, throttle: Throttle, lockout: Lockout
+    ) -> SecondFactors | None:
+        if not self._has("totp") or key is None:
+            return None
+        # These import packages of the extra `mfa`.
+        from .factors import SecondFactors
+        from .totp import Totp
+
+        tables = factor_tables(key)
+        seal = Seal(partial(self.authenticator.derived_keys, "totp"))
+        return SecondFactors(
+            self._context,
+            self.authenticator,
+            Totp(self._context, tables.totp, seal),
+            RecoveryCodes(self._context, tables.recovery),
+            throttle,
+            lockout,
+            self.events,
+            self.logins.sessions,
+        )
+
+    def required_factors(self) -> SecondFactors:
+        """The second factors, for what is there only with them; raises ConfigError."""
+        if self.factors is None:
+            if self._has("totp"):
+                _ = self._context.facts  # says what the key lacks
+            raise ConfigError('second factors are off; write AuthRouter(..., enable=["totp"])')
+        return self.factors
+
     # ---- functions -----------------------------------------------------------------------------------------
 
     async def login(
@@ -288,15 +340,19 @@ class AuthRouter(AuthRules):
         address: str | None = None,
         agent: str | None = None,
         field: str | None = None,
+        otp: str | None = None,
     ) -> dict[str, Any]:
         """Log in: `{"access_token", "token_type", "expires_in", "refresh_token", "refresh_expires_in"}`.
 
         The last two are there where refreshing is on. Raises 401 `invalid_credentials` and 429 `rate_limited`.
         `address` is counted by the throttle, and shown with `agent` in the list of sessions; `extra_claims`
-        stay with the session; `field` None: the name may be in any login field. Commits.
+        stay with the session; `field` None: the name may be in any login field. `otp` is a code of the account's
+        authenticator: without it, where one is on, 401 `mfa_required` has the `mfa_token` to go on with. Commits.
         """
         device = Device(address=address, agent=agent)
         account = await self.accounts.authenticate(identity, password, device, field=field)
+        if otp is not None and self.factors is not None:
+            device = await self.factors.prove_at_once(account, device, otp)
         return await self.logins.open(account, extra_claims or {}, device)
 
     async def refresh(self, token: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from .policies import (
     AdminOnly,
     Fresh,
     LoginRequired,
+    Mfa,
     OwnAccount,
     Owner,
     OwnerOrAdmin,
@@ -31,6 +32,8 @@ class AuthRules:
 
     user_model: Any
     finder: Authenticator
+    features: frozenset[str]
+    accepts_issuers: bool
 
     def get_auth_dependency(self) -> LoginRequired:
         """For `CrudRouter(auth_dependency=...)`: signed in. For `Depends(...)`: the caller's row."""
@@ -55,6 +58,12 @@ class AuthRules:
         if minutes < 1:
             raise ConfigError(f"fresh({minutes}) lets nobody through; write fresh(minutes=15)")
         return Fresh(minutes * 60, self.finder)
+
+    def mfa(self) -> Policy:
+        """Whoever has logged in with a second factor, or a passkey; 401 `mfa_login_required` (RFC 9470)."""
+        if not self.accepts_issuers and not self.features & {"totp", "passkeys"}:
+            raise ConfigError('mfa() lets nobody through; write AuthRouter(..., enable=["totp"])')
+        return Mfa(self.finder)
 
     def public(self) -> Policy:
         """Everybody."""

@@ -62,10 +62,14 @@ class Proof:
     @property
     def claims(self) -> dict[str, Any]:
         """As tokens say it: `auth_time` of OpenID Connect, and `amr` in the words of RFC 8176."""
+        words = [word for name in self.method.split("+") for word in _AMR.get(name, (name,))]
+        return {"auth_time": self.at, "amr": [*words, "mfa"] if self.is_strong else words}
+
+    @property
+    def is_strong(self) -> bool:
+        """Whether two factors were proved."""
         used = self.method.split("+")
-        words = [word for name in used for word in _AMR.get(name, (name,))]
-        strong = len(used) > 1 or _TWO_FACTORS in used
-        return {"auth_time": self.at, "amr": [*words, "mfa"] if strong else words}
+        return len(used) > 1 or _TWO_FACTORS in used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

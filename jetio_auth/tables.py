@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, String, Table, Text
 
 from jetio import Base
 
-__all__ = ["SessionTables", "api_tokens_table", "attempts_table", "events_table", "session_tables"]
+__all__ = [
+    "FactorTables",
+    "PasskeyTables",
+    "SessionTables",
+    "api_tokens_table",
+    "attempts_table",
+    "events_table",
+    "factor_tables",
+    "passkey_tables",
+    "session_tables",
+]
 
 
 class SessionTables(NamedTuple):
@@ -16,6 +26,20 @@ class SessionTables(NamedTuple):
 
     sessions: Table
     tokens: Table
+
+
+class FactorTables(NamedTuple):
+    """The authenticator of each account, and its recovery codes."""
+
+    totp: Table
+    recovery: Table
+
+
+class PasskeyTables(NamedTuple):
+    """One row for a passkey, and the challenges that wait for an answer."""
+
+    passkeys: Table
+    challenges: Table
 
 
 def attempts_table(users: Table) -> Table:
@@ -99,6 +123,61 @@ def api_tokens_table(user_key: Column[Any]) -> Table:
         Column("created", BigInteger, nullable=False),
         Column("expires", BigInteger, nullable=False),
         Column("used", BigInteger),
+    )
+
+
+def factor_tables(user_key: Column[Any]) -> FactorTables:
+    """`secret` is encrypted; `confirmed` NULL: it does not count yet; `last_step`: no older code is good."""
+    users: Any = user_key.table
+    totp = _table(
+        "totp",
+        users,
+        Column("user_id", user_key.type, ForeignKey(user_key, ondelete="CASCADE"), primary_key=True),
+        Column("secret", String(255), nullable=False),
+        Column("confirmed", BigInteger),
+        Column("last_step", BigInteger, nullable=False),
+    )
+    recovery = _table(
+        "recovery_codes",
+        users,
+        Column("hash", String(64), primary_key=True),
+        _owner(user_key),
+        Column("used", BigInteger),
+    )
+    return FactorTables(totp, recovery)
+
+
+def passkey_tables(user_key: Column[Any]) -> PasskeyTables:
+    """`id` is the hash of the credential's; `handle` is what authenticators call the account."""
+    users: Any = user_key.table
+    passkeys = _table(
+        "passkeys",
+        users,
+        Column("id", String(64), primary_key=True),
+        _owner(user_key),
+        Column("handle", String(64), nullable=False),
+        Column("credential", Text, nullable=False),
+        Column("public_key", Text, nullable=False),
+        Column("sign_count", BigInteger, nullable=False),
+        Column("name", String(80), nullable=False),
+        Column("backed_up", Boolean, nullable=False),
+        Column("created", BigInteger, nullable=False),
+        Column("used", BigInteger),
+    )
+    challenges = _table(
+        "passkey_challenges",
+        users,
+        Column("hash", String(64), primary_key=True),
+        Column("user_id", user_key.type, ForeignKey(user_key, ondelete="CASCADE"), index=True),
+        Column("handle", String(64)),
+        Column("expires", BigInteger, nullable=False, index=True),
+    )
+    return PasskeyTables(passkeys, challenges)
+
+
+def _owner(user_key: Column[Any]) -> Column[Any]:
+    return Column(
+        "user_id", user_key.type, ForeignKey(user_key, ondelete="CASCADE"), nullable=False, index=True
     )
 
 

@@ -63,6 +63,8 @@ POWERS = {
     # One place per power: who alone may import what (a folder ends with a slash).
     "jose": "jetio_auth/jwt.py",
     "passlib": "jetio_auth/passwords.py",
+    "pyotp": "jetio_auth/totp.py",
+    "qrcode": "jetio_auth/totp.py",
     "sqlite3": "jetio/dialects/",
     "aiosqlite": "jetio/dialects/",
     "asyncpg": "jetio/dialects/",

@@ -209,14 +209,17 @@ class JWTAuthenticator:
 
     def derived_key(self, purpose: str) -> bytes:
         """A key for something else than signing tokens, made from the one that signs."""
-        [first, *_] = signing_keys(self.config, self._context.settings)
-        return hashlib.sha256(f"{purpose}\0{first.key}".encode()).digest()
+        return self.derived_keys(purpose)[0]
+
+    def derived_keys(self, purpose: str) -> list[bytes]:
+        """One for each signing key, in their order: for what is read again after the keys have changed."""
+        keys = signing_keys(self.config, self._context.settings)
+        return [hashlib.sha256(f"{purpose}\0{item.key}".encode()).digest() for item in keys]
 
     @cached_property
     def _epoch_keys(self) -> list[bytes]:
         """One for each signing key: what an earlier key signed stays valid until that key is taken away."""
-        keys = signing_keys(self.config, self._context.settings)
-        return [hashlib.sha256(b"epoch\0" + item.key.encode()).digest() for item in keys]
+        return self.derived_keys("epoch")
 
     def accepts(self, account: Account, epoch: Any) -> bool:
         """Whether the account may be used, and its password is the one that this epoch was of."""

@@ -47,17 +47,24 @@ class LoginBody(BaseModel):
     client_secret: SkipJsonSchema[str | None] = Field(default=None, repr=False)
 
 
+class LoginWithCode(LoginBody):
+    """The same, and at once a code of the account's authenticator."""
+
+    otp: str | None = Field(default=None, repr=False, max_length=20)
+
+
 class LoginOperation(Operation):
     """Two media types for one body: read by hand, documented here."""
 
     def __init__(self, auth: AuthRouter) -> None:
         self.auth, self.tokens = auth, TokenAnswers(auth.authenticator)
+        self.body: type[LoginBody] = LoginBody if auth.factors is None else LoginWithCode
         problems = [400, 401, 413, 415, 422, 429, *self.tokens.problems]
         super().__init__("POST", self.login, response_model=TokenPair, tags=["auth"], problems=problems)
 
     def build(self, app: Application, path: str) -> None:
         super().build(app, path)
-        self.spec.body = BodySpec(MEDIA, TypeAdapter(LoginBody))
+        self.spec.body = BodySpec(MEDIA, TypeAdapter(self.body))
 
     async def login(self, request: Request) -> JsonResponse:
         """Log in and get an access token.
@@ -66,20 +73,25 @@ class LoginOperation(Operation):
         """
         tokens = self.tokens
         tokens.refuse_other_sites(request)
-        body = await _read(request)
+        body = await _read(request, self.body)
         identity, field = _identity(body)
         device = device_of(request)
         pair = await self.auth.login(
-            identity, body.password, address=device.address, agent=device.agent, field=field
+            identity,
+            body.password,
+            address=device.address,
+            agent=device.agent,
+            field=field,
+            otp=getattr(body, "otp", None),
         )
         return tokens.answer(request, pair)
 
 
-async def _read(request: Request) -> LoginBody:
+async def _read(request: Request, kind: type[LoginBody]) -> LoginBody:
     raw = await read_body(request.scope, request.receive, LONGEST_BODY)
     media = require_json(request.scope, MEDIA)
     text = raw if media == MEDIA[0] else _as_json(raw)
-    body: LoginBody = parse_json(LoginBody.__pydantic_validator__, text, LoginBody.model_fields)
+    body: LoginBody = parse_json(kind.__pydantic_validator__, text, kind.model_fields)
     return body
 
 

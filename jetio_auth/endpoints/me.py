@@ -11,6 +11,7 @@ from jetio import Application, JsonResponse, Operation, Principal, document_of, 
 
 from ..backends.jwt import OWN_CLAIMS
 from ..jwt import RESERVED_CLAIMS
+from ..policies import has_two_factors
 
 if TYPE_CHECKING:
     from ..router import AuthRouter
@@ -50,6 +51,7 @@ class MeOperation(Operation):
             "claims": {name: value for name, value in claims.items() if name not in _OWN},
             "auth": {
                 "method": principal.method,
+                "mfa": has_two_factors(principal),
                 "issued_at": claims.get("iat"),
                 "impersonated_by": principal.impersonated_by,
             },
