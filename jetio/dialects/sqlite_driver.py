@@ -239,7 +239,7 @@ class _Threads:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._running: list[threading.Thread] = []
         self._taken = 0
-        self._watched = False
+        self._watched = self._ending = False
 
     def put(self, job: Job) -> None:
         self._jobs.put(job)
@@ -251,7 +251,7 @@ class _Threads:
 
     def _watch(self, loop: asyncio.AbstractEventLoop, taken: int) -> None:
         """Start a helper if no job was taken meanwhile; look again as long as jobs wait."""
-        waiting = self._jobs.qsize()
+        waiting = 0 if self._ending else self._jobs.qsize()
         if waiting and taken == self._taken:
             self._start()
         self._watched = bool(waiting) and len(self._running) < self._most
@@ -295,6 +295,7 @@ class _Threads:
         return connection
 
     def stop(self) -> None:
+        self._ending = True  # what still waits is no reason for a helper, which nobody would end
         self._jobs.put(None)
 
     def join(self) -> None:
@@ -302,3 +303,4 @@ class _Threads:
             thread.join()
         self._running.clear()
         self._jobs = SimpleQueue()
+        self._ending = False

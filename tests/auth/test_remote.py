@@ -702,6 +702,7 @@ def test_what_needs_accounts_says_so(use: Any) -> None:
         ({"issuer": "id.example"}, "is no https address"),
         ({"issuer": "https://[half"}, "is no https address"),
         ({"jwks_url": "http://id.example/keys"}, "is no https address"),
+        ({"jwks_url": 7}, "is no https address"),
         ({"jwks_url": "https://user:word@id.example/keys"}, "is no https address"),
         ({"jwks_url": "http://127.0.0.1.example/keys"}, "is no https address"),
         ({"algorithms": ["HS256"]}, "some of ES256"),

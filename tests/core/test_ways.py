@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from sqlalchemy import (
     Boolean,
     ColumnElement,
@@ -53,6 +53,8 @@ def moves(tree: Any, old: dict[str, Any], new: dict[str, Any], sign: bool = True
 
 @settings(max_examples=60, deadline=None)
 @given(tree=trees)
+@example(tree=("&", (0, 0), (3, 3)))
+@example(tree=("|", ("&", (0, 0), (3, 3)), (3, 0)))
 def test_a_change_is_one_rule_s_from_its_row_to_its_check(known: Connection, tree: Any) -> None:
     """Of combined rules of any depth exactly the changes pass that plain logic lets pass."""
     decision = decide(rule_of(tree))
