@@ -16,6 +16,7 @@ from .app import Jetio
 from .body import parse_json, read_body, require_json
 from .columns import UtcDateTime
 from .config import Settings
+from .controllers import Controller, delete, get, patch, post, put
 from .crud import Change, CrudRouter
 from .crud.hooks import add_hooks
 from .crud.query import parse_key
@@ -69,6 +70,7 @@ __all__ = [
     "Change",
     "ConfigError",
     "ConstraintViolated",
+    "Controller",
     "Cookie",
     "CrudRouter",
     "Database",
@@ -111,14 +113,19 @@ __all__ = [
     "create_tables",
     "default_database",
     "default_settings",
+    "delete",
     "document_of",
     "engine",
+    "get",
     "guard",
     "not_found",
     "parse_json",
     "parse_key",
+    "patch",
     "policy",
+    "post",
     "public",
+    "put",
     "read_body",
     "read_only",
     "read_schema",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import MetaData, Table
 from starlette.applications import Starlette
@@ -19,6 +20,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from . import defaults
 from .access import AccessRow, access_matrix
 from .callables import called
+from .config import Settings
+from .configuration import read_configuration
+from .controllers import Controller, controllers_of, routes_of
 from .crud.rules import ReadRules
 from .database import Database
 from .errors import ConfigError, Mistakes
@@ -26,19 +30,19 @@ from .middleware import open_to_all
 from .models import Base
 from .openapi.document import make_document
 from .operation import Operation
+from .plugins import install_plugins
 from .policy import Policy, PolicyLike, as_policy
 from .principal import Authenticator
 from .problems import ErrorPage, ExceptionHandler, ProblemWriter
 from .protection import Protection
 from .routing import Endpoint, JetioRouter, PathRoute, convertors_of
+from .services import Services
 from .sockets import SocketOperation
-
-if TYPE_CHECKING:
-    from .config import Settings
 
 __all__ = ["Jetio"]
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+Service = TypeVar("Service")
 Step = Callable[[], Any]
 StartCheck = Callable[["Jetio"], Sequence[str]]
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
@@ -83,6 +87,10 @@ class Jetio(Starlette):
         self._authenticator: Authenticator | None = None
         self._protection: Protection | None = None
         self._read_rules = ReadRules(self)
+        self.configuration: Mapping[str, Any] = {}
+        self._services = Services()
+        for kind, own in {Jetio: self, Settings: self.settings, Database: self.database}.items():
+            self._services.provide(kind, own)
         self._paths: dict[str, PathRoute] = {}
         self._places: dict[tuple[str, str], Endpoint] = {}
         self._mistakes = Mistakes()
@@ -91,6 +99,48 @@ class Jetio(Starlette):
         self._building = threading.Lock()
 
     # ---- configure -------------------------------------------------------------------------------
+
+    @classmethod
+    def from_config(
+        cls,
+        path: str | Path = "application.yaml",
+        *,
+        modules: Sequence[str] = (),
+        plugins: bool = True,
+        **options: Any,
+    ) -> Self:
+        """An application as a YAML file describes it: settings, and blocks for plugins (extra `yaml`).
+
+        The controllers of `modules` are registered. A plugin acts if the file has a block of its name, and with
+        `plugins=False` none does; the blocks stand in `configuration`, and `app` is for yourself. `options` win
+        over the file, as the environment does. Raises ConfigError.
+        """
+        given = read_configuration(path)
+        app = cls(**{**given.about, "settings": given.settings, **options})
+        app.configuration = given.blocks
+        if plugins:
+            install_plugins(app, given.foreign)
+        for name in modules:
+            for controller in controllers_of(_imported(name)):
+                app.add_controller(controller)
+        return app
+
+    def add_controller(self, controller: type[Controller]) -> None:
+        """Register the routes of a controller, which is built at build with the services that it asks for."""
+        with self._mistakes:
+            for path, endpoint in routes_of(controller, self._services):
+                self.add_endpoint(path, endpoint)
+
+    def provide(self, kind: type[Service], service: Service) -> None:
+        """Give this object to controllers and services that ask for the class `kind`, in place of a built one."""
+        if self._built:
+            raise ConfigError(f"provide({kind!r}, ...) comes after the application was built; call it before")
+        with self._mistakes:
+            self._services.provide(kind, service)
+
+    def service(self, kind: type[Service]) -> Service:
+        """The application's object of a service class; raises ConfigError where it cannot be built."""
+        return self._services.make(kind)
 
     def route(
         self, path: str, methods: Sequence[str] = ("GET",), **options: Any
@@ -379,6 +429,15 @@ class Jetio(Starlette):
             "server_header": False,
             "log_level": self.settings.log_level,
         }
+
+
+def _imported(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module is there, and misses another one
+        raise ConfigError(f"from_config(modules=...) names {name!r}, and there is no such module") from None
 
 
 _ANOTHER = "give one of them another, or a prefix"

@@ -11,7 +11,9 @@ from secrets import token_urlsafe
 from time import time
 from typing import Any, NamedTuple
 
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jose import JOSEError, jwk, jws
 from jose.utils import base64url_decode, base64url_encode
 
@@ -20,6 +22,7 @@ from jetio import ConfigError
 __all__ = [
     "ALGORITHMS",
     "PUBLIC_ALGORITHMS",
+    "READABLE_ALGORITHMS",
     "RESERVED_CLAIMS",
     "SigningKey",
     "TokenCodec",
@@ -38,6 +41,9 @@ _RSA = frozenset({"RS256", "RS384", "RS512"})
 _CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 _RSA_BITS = 2048
 _JWK_CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
+_CURVE_OF = {name: ("EC", curve) for name, curve in _JWK_CURVES.items()} | dict.fromkeys(
+    ("EdDSA", "Ed25519"), ("OKP", "Ed25519")
+)
 _JWK_MEMBERS = (
     "crv",
     "e",
@@ -51,6 +57,9 @@ _LONGEST_MEMBER = 1400  # of an RSA key with 8192 bits
 ALGORITHMS = frozenset({*_SECRET_BYTES, *_RSA, *_CURVES})
 PUBLIC_ALGORITHMS = frozenset({*_RSA, *_CURVES})
 """Those whose verifying key anybody may have."""
+_EDWARDS = frozenset({"EdDSA", "Ed25519"})  # RFC 8037 and RFC 9864: two names of one thing
+READABLE_ALGORITHMS = PUBLIC_ALGORITHMS | _EDWARDS
+"""Those of tokens that others sign; jose knows no Edwards curves, so we sign with none."""
 RESERVED_CLAIMS = frozenset({"iss", "aud", "iat", "nbf", "exp", "jti", "typ"})
 
 _SAMPLE_KEY = re.compile(
@@ -260,17 +269,32 @@ def _open(token: str, key: jwk.Key, algorithm: str) -> dict[str, Any]:
 def verifying_key(document: Mapping[str, Any], algorithm: str) -> jwk.Key | None:
     """The public key in a JWK (RFC 7517); None where it is of another kind, weak, damaged, or not public."""
     members = {name: value for name in _JWK_MEMBERS if isinstance(value := document.get(name), str)}
-    wanted = ("RSA", None) if algorithm in _RSA else ("EC", _JWK_CURVES[algorithm])
+    wanted = ("RSA", None) if algorithm in _RSA else _CURVE_OF[algorithm]
     if (members.get("kty"), members.get("crv")) != wanted or "d" in document:
         return None
     if max(map(len, members.values())) > _LONGEST_MEMBER:
         return None
     try:
-        key = jwk.construct(members, algorithm)
+        key = _EdwardsKey(members, algorithm) if algorithm in _EDWARDS else jwk.construct(members, algorithm)
     except _UNREADABLE:
         return None
-    public = key.prepared_key
-    return key if algorithm in _CURVES or public.key_size >= _RSA_BITS else None
+    return key if algorithm not in _RSA or key.prepared_key.key_size >= _RSA_BITS else None
+
+
+class _EdwardsKey(jwk.Key):  # type: ignore[misc]
+    """A public key on Ed25519 (RFC 8037), where jose asks for one of its own."""
+
+    def __init__(self, members: Mapping[str, Any], algorithm: str) -> None:
+        super().__init__(members, algorithm)
+        self._public = Ed25519PublicKey.from_public_bytes(base64url_decode(members["x"].encode()))
+
+    def verify(self, msg: bytes, sig: bytes) -> bool:
+        """Whether the key's owner has signed this."""
+        try:
+            self._public.verify(sig, msg)
+        except InvalidSignature:
+            return False
+        return True
 
 
 def _published(pair: _KeyPair) -> dict[str, str]:

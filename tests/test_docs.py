@@ -175,6 +175,8 @@ def test_the_code_on_a_page_runs(page: Path, tmp_path: Path) -> None:
     with ExitStack() as stack:
         place = Page(tmp_path, stack)
         for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+            if block.language == "yaml" and block.title is not None:
+                (tmp_path / block.title).write_text(block.text)
             if block.language not in RUN:
                 continue
             try:

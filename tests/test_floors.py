@@ -18,6 +18,7 @@ FLOORS: tuple[tuple[int, str], ...] = (
     # modules on one line do not know each other. A package stands for all that is in it.
     (0, "errors"),
     (0, "config callables large"),
+    (0, "configuration"),
     (1, "body columns params numerals"),
     (1, "wire"),
     (1, "dialects"),
@@ -40,6 +41,7 @@ FLOORS: tuple[tuple[int, str], ...] = (
     (3, "special"),
     (3, "dependencies"),
     (3, "operation"),
+    (3, "services"),
     (3, "sockets controllers protection"),
     (4, "crud.query crud.hooks crud.rules crud.views crud.violations"),
     (4, "crud.plan"),
@@ -53,7 +55,7 @@ FLOORS: tuple[tuple[int, str], ...] = (
     (4, "crud.reading crud.writing"),
     (4, "crud.router"),
     (4, "crud"),
-    (5, "access openapi middleware problems"),
+    (5, "access openapi middleware plugins problems"),
     (5, "app"),
     (6, "cli contrib testing"),
     (7, "jetio"),  # the package itself: its public names
@@ -69,6 +71,7 @@ POWERS = {
     "aiosqlite": "jetio/dialects/",
     "asyncpg": "jetio/dialects/",
     "asyncmy": "jetio/dialects/",
+    "yaml": "jetio/configuration.py",
 }
 
 PLACES = {

@@ -17,7 +17,7 @@ from jetio import ConfigError, Principal, SecurityScheme, UnitOfWork
 from ..context import AuthContext
 from ..jwks import KeySet, is_safe_url
 from ..jwt import (
-    PUBLIC_ALGORITHMS,
+    READABLE_ALGORITHMS,
     TokenError,
     Unverified,
     judge_dates,
@@ -75,9 +75,9 @@ class RemoteIssuer:
         if (
             isinstance(self.algorithms, str)
             or not self.algorithms
-            or set(self.algorithms) - PUBLIC_ALGORITHMS
+            or set(self.algorithms) - READABLE_ALGORITHMS
         ):
-            known = ", ".join(sorted(PUBLIC_ALGORITHMS))
+            known = ", ".join(sorted(READABLE_ALGORITHMS))
             mistakes.append(f"RemoteIssuer(algorithms={self.algorithms!r}): write a list of some of {known}")
         if not 1 <= self.jwks_ttl <= 86400:
             mistakes.append(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
-import itertools
 import json
 import subprocess
 import sys
@@ -29,43 +28,8 @@ from jetio import ConfigError, CrudRouter, Depends, Jetio, Principal, add_swagge
 from jetio.testing import TestClient
 from jetio_auth import AuthRouter, JetioAuthMixin, JWTConfig, RemoteIssuer
 from tests.auth.forum import SETTINGS, bearer, call, new_base
+from tests.auth.remote import AUDIENCE, Provider
 from tests.live import LiveServer, serve
-
-AUDIENCE = "forum-api"
-_names = itertools.count(1)
-
-
-class Provider:
-    """One issuer of the process, and a client of its back doors."""
-
-    def __init__(self, server: LiveServer, name: str | None = None) -> None:
-        self._server, self._name = server, name or f"tenant{next(_names)}"
-        self.issuer = f"{server.base_url}/{self._name}"
-
-    def change(self, **order: Any) -> None:
-        """A mode, or `rotate=True`."""
-        assert self._server.client.post(f"{self.issuer}/change", json=order).status_code == 200
-
-    def asked(self) -> int:
-        """How often somebody came for the keys."""
-        count: int = self._server.client.get(f"{self.issuer}/asked").json().get("keys", 0)
-        return count
-
-    def claims(self, **changed: Any) -> dict[str, Any]:
-        """The claims of a good token; `...` leaves one out."""
-        now = int(time.time())
-        good = {"iss": self.issuer, "aud": AUDIENCE, "sub": "user-123", "iat": now, "exp": now + 600}
-        return {name: value for name, value in (good | changed).items() if value is not ...}
-
-    def token(self, algorithm: str = "RS256", header: dict[str, Any] | None = None, **changed: Any) -> str:
-        """A token that the issuer signs."""
-        order = {"algorithm": algorithm, "header": header or {}, "claims": self.claims(**changed)}
-        return self._server.client.post(f"{self.issuer}/mint", json=order).text
-
-    def key_set(self) -> list[dict[str, Any]]:
-        """The public keys."""
-        found: list[dict[str, Any]] = self._server.client.get(f"{self.issuer}/keys").json()["keys"]
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +96,21 @@ def segment(value: object) -> str:
 
 
 # ---- good tokens -------------------------------------------------------------------------------------------
+
+
+def test_edwards_curves_are_read_where_they_are_named(provider: Provider) -> None:
+    """EdDSA is accepted from an issuer that lists it; one changed bit, or a list without it, is a 401."""
+    token = provider.token("EdDSA")
+    head, body, signature = token.split(".")
+    raw = bytearray(base64.urlsafe_b64decode(signature + "=="))
+    raw[7] ^= 1
+    with client_of(new_app(RemoteIssuer(provider.issuer, AUDIENCE, algorithms=["EdDSA"]))[0]) as client:
+        assert ask(client, token).json()["sub"] == "user-123"
+        assert refusal(client, f"{head}.{body}.{segment(bytes(raw))}") == "not_authenticated"
+        assert refusal(client, provider.token("EdDSA", header={"alg": "Ed25519"})) == "not_authenticated"
+        assert refusal(client, provider.token("RS256")) == "not_authenticated"
+    with client_of(new_app(RemoteIssuer(provider.issuer, AUDIENCE))[0]) as client:
+        assert refusal(client, token) == "not_authenticated"
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
@@ -707,7 +686,7 @@ def test_what_needs_accounts_says_so(use: Any) -> None:
         ({"jwks_url": "http://127.0.0.1.example/keys"}, "is no https address"),
         ({"algorithms": ["HS256"]}, "some of ES256"),
         ({"algorithms": ["RS256", "none"]}, "some of ES256"),
-        ({"algorithms": ["EdDSA"]}, "some of ES256"),
+        ({"algorithms": ["Ed448"]}, "some of ES256"),
         ({"algorithms": []}, "some of ES256"),
         ({"algorithms": "RS256"}, "write a list"),
         ({"jwks_ttl": 0}, "write 300"),

@@ -1,0 +1,1 @@
+"""A protected API: controllers, services, and callers that another issuer vouches for."""

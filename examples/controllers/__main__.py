@@ -1,0 +1,5 @@
+"""Serve the example: `python -m examples.controllers`."""
+
+from .main import app
+
+app.run()
