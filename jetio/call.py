@@ -21,7 +21,7 @@ from .principal import Principal, identify
 from .security import CALLER
 
 if TYPE_CHECKING:
-    from .database import UnitOfWork
+    from .database import Database, UnitOfWork
     from .routing import Application
 
 __all__ = ["Call"]
@@ -55,11 +55,12 @@ class Call:
         writes: bool,
         limit: int,
         keep: int | None = None,
+        database: Database | None = None,
     ) -> None:
         self.app, self.scope = app, scope
         self._receive, self._send = receive, send
         self._action, self._writes = action, writes
-        self._limit, self._keep = limit, keep
+        self._limit, self._keep, self._database = limit, keep, database
         self.values: dict[Any, Any] = {}
 
     # ---- what the request carries ----------------------------------------------------------------
@@ -163,7 +164,7 @@ class Call:
     def work(self) -> UnitOfWork:
         """The transaction of this request."""
         if self._work is None:
-            self._work = self.app.database.unit_of_work(writes=self._writes)
+            self._work = (self._database or self.app.database).unit_of_work(writes=self._writes)
         return self._work
 
     def later(self) -> BackgroundTasks:

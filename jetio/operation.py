@@ -25,6 +25,7 @@ from .answers import (
 )
 from .call import Call
 from .callables import hints_of, unknown_name
+from .database import Database
 from .dependencies import BodySpec, Context, Parameter, Rule, Signature, read_signature
 from .errors import ConfigError, Mistakes
 from .marks import is_open, marks_of
@@ -123,6 +124,8 @@ class Operation:
         self.status_code = status_code
         self.max_body = max_body
         self.headers = header_list(headers or {})
+        self.database: Callable[[], Database] | None = None
+        """Whose transaction its requests run in; None: the application's."""
         first, _, rest = (getattr(handler, "__doc__", None) or "").strip().partition("\n")
         self.spec = OperationSpec(
             summary=summary or first.strip().rstrip(".") or self.name.replace("_", " ").capitalize(),
@@ -204,6 +207,7 @@ class Operation:
         call = Call(
             self.app, scope, receive, send,
             action=self.name, writes=self.writes, limit=self.limit, keep=self.keep,
+            database=self.database() if self.database is not None else None,
         )  # fmt: skip
         try:
             await self._answer(call, scope, receive, send)

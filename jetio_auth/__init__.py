@@ -17,10 +17,11 @@ from .callers import (
 )
 from .events import AuthEvent
 from .jwt import TokenError
-from .mixins import JetioAuthMixin
+from .mixins import JetioApprovalMixin, JetioAuthMixin
 from .passwords import PasswordPolicy, get_password_hash, verify_password
 from .router import AuthRouter
 from .settings import AuthSettings, JWTConfig, Lockout
+from .setup import setup_auth
 from .standalone import create_access_token, decode_access_token, require_audit_field
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "CurrentUser",
     "JWTAuthenticator",
     "JWTConfig",
+    "JetioApprovalMixin",
     "JetioAuthMixin",
     "Lockout",
     "OptionalUser",
@@ -47,5 +49,6 @@ __all__ = [
     "requires_permission",
     "requires_role",
     "requires_scope",
+    "setup_auth",
     "verify_password",
 ]

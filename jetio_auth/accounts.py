@@ -30,7 +30,7 @@ from jetio import (
 from .common import is_common
 from .context import AuthContext
 from .events import AuthEvent, Events
-from .model import PASSWORD, Account, UserModel
+from .model import APPROVED, PASSWORD, PENDING, Account, UserModel
 from .names import canonical, canonical_or_typed
 from .passwords import PasswordPolicy, Passwords
 from .sessions import Device
@@ -104,7 +104,7 @@ class Accounts:
                 # Not into the table: whoever is refused here may come as often as he likes.
                 await self._events.announce(self._failure("login.throttled", account, device))
                 raise
-            usable = account is not None and self.facts.is_active(account)
+            usable = account is not None and self.facts.may_prove(account)
             stored = account[PASSWORD] if account is not None and usable else None
             right, renewed = await self.passwords.verify_and_upgrade(password, stored)
             if right:
@@ -182,7 +182,8 @@ class Accounts:
         """Add an account and flush; the caller commits. Raises 422 for the password, 409 `already_exists`."""
         self.refuse_password(password, values)
         hashed = await self.passwords.hash(password)
-        user = self.facts.model(**values, **{PASSWORD: hashed})
+        state = {} if self.facts.approval is None else {self.facts.approval: PENDING}
+        user = self.facts.model(**{**state, **values, PASSWORD: hashed})
         session.add(user)
         try:
             await session.flush()
@@ -261,7 +262,7 @@ class Accounts:
         Of two who remove each other, the second sees one.
         """
         facts = self.facts
-        names = [facts.key, facts.admin_flag, *facts.switches]
+        names = [facts.key, facts.admin_flag, *facts.state]
         admins = (
             select(*(facts.columns[name] for name in names))
             .where(facts.columns[facts.admin_flag])
@@ -287,10 +288,11 @@ class Accounts:
         await session.commit()
 
     async def _holders(self, session: AsyncSession, names: Mapping[str, str]) -> list[Any]:
-        found = [await self._holder(session, field, name) for field, name in names.items()]
+        found = [await self.holder(session, field, name) for field, name in names.items()]
         return list({id(user): user for user in found if user is not None}.values())
 
-    async def _holder(self, session: AsyncSession, field: str, name: str) -> Any:
+    async def holder(self, session: AsyncSession, field: str, name: str) -> Any:
+        """The account whose login field holds this name, None where there is none."""
         for spelling in (canonical_or_typed(name), name):
             statement = select(self.facts.model).where(self.facts.columns[field] == spelling)
             if (user := await session.scalar(statement)) is not None:
@@ -302,7 +304,8 @@ class Accounts:
     ) -> Sequence[Any]:
         try:
             wanted = {field: canonical(name) for field, name in names.items()}
-            return [await self.register(session, {**wanted, self.facts.admin_flag: True}, password)]
+            wanted_state = {self.facts.admin_flag: True, **self._approved}
+            return [await self.register(session, {**wanted, **wanted_state}, password)]
         except ValidationError as problem:
             told = [f"{entry.pointer}: {entry.message}" for entry in problem.errors] or [problem.detail]
             raise ConfigError(f"ensure_admin cannot make the account; {'; '.join(told)}") from None
@@ -319,7 +322,12 @@ class Accounts:
                 "ensure_admin: an account with this name exists, is no admin and has another password; "
                 "promote it with an admin's login, or give its password"
             )
-        setattr(user, self.facts.admin_flag, True)
+        for name, value in {self.facts.admin_flag: True, **self._approved}.items():
+            setattr(user, name, value)
+
+    @property
+    def _approved(self) -> dict[str, str]:
+        return {} if self.facts.approval is None else {self.facts.approval: APPROVED}
 
 
 def invalid_credentials() -> Problem:

@@ -15,11 +15,17 @@ __all__ = ["AuthContext"]
 class AuthContext:
     """The user model's facts, and the settings and database of the application.
 
-    Scripts come before any application: then these are the default ones.
+    Scripts come before any application: then these are the default ones. `own` is a database for accounts alone,
+    and `creates_tables` whether its tables are made at the start; None: as in the application's.
     """
 
-    def __init__(self, read: Callable[[], UserModel]) -> None:
-        self._read = read
+    def __init__(
+        self,
+        read: Callable[[], UserModel],
+        own: Database | None = None,
+        creates_tables: bool | None = None,
+    ) -> None:
+        self._read, self.own, self._creates_tables = read, own, creates_tables
         self.app: Jetio | None = None
 
     @cached_property
@@ -34,5 +40,12 @@ class AuthContext:
 
     @property
     def database(self) -> Database:
-        """The application's database."""
+        """The database of the accounts: their own, else the application's."""
+        if self.own is not None:
+            return self.own
         return self.app.database if self.app is not None else default_database()
+
+    @property
+    def creates_tables(self) -> bool:
+        """Whether missing tables are made."""
+        return self.settings.create_tables if self._creates_tables is None else self._creates_tables

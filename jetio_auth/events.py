@@ -27,6 +27,8 @@ _HOUR = 3600
 
 EVENTS = (
     "user.registered",
+    "user.approved",
+    "user.rejected",
     "login.ok",
     "login.failed",
     "login.throttled",

@@ -39,6 +39,7 @@ FEATURES: Mapping[str, Feature] = {
     "events": Feature(standard=True),
     "api_tokens": Feature(),
     "totp": Feature(extra="mfa", packages=("pyotp", "qrcode")),
+    "approval": Feature(columns=("approval_status",), mixin="JetioApprovalMixin"),
 }
 
 

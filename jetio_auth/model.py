@@ -29,7 +29,11 @@ from .names import LONGEST, canonical
 
 __all__ = [
     "ADMIN_FLAGS",
+    "APPROVAL",
+    "APPROVED",
     "PASSWORD",
+    "PENDING",
+    "REJECTED",
     "UserModel",
     "columns_of",
     "guard_model",
@@ -41,6 +45,8 @@ __all__ = [
 ADMIN_FLAGS = ("is_admin", "is_superuser", "is_staff", "is_master")
 LOGIN_FIELDS = ("username", "email")
 PASSWORD = "hashed_password"  # noqa: S105 - the name of a column
+APPROVAL = "approval_status"
+PENDING, APPROVED, REJECTED = "pending", "approved", "rejected"
 _ON = ("is_active", "active")
 _OFF = ("is_disabled", "disabled")
 _ROLES = ("role", "roles", "permissions")
@@ -66,11 +72,16 @@ class UserModel:
     fetched: tuple[str, ...]
     switches: Mapping[str, bool]
     has_roles: bool
+    approval: str | None = None
 
     def select_by_key(self) -> Select[Any]:
         """The account with the key, parameter `key`."""
-        key = self.columns[self.key]
-        return self._select().where(key == bindparam("key", type_=key.type))
+        return self.select_by(self.key)
+
+    def select_by(self, name: str) -> Select[Any]:
+        """The account whose column of this name is the parameter `key`."""
+        column = self.columns[name]
+        return self._select().where(column == bindparam("key", type_=column.type))
 
     def select_by_name(self, fields: Sequence[str]) -> Select[Any]:
         """The accounts that have the name `canonical`, or `typed`, in one of these fields."""
@@ -92,8 +103,24 @@ class UserModel:
         """The same of an object."""
         return {name: getattr(user, name) for name in self.fetched}
 
+    @property
+    def state(self) -> tuple[str, ...]:
+        """The columns that say whether an account may be used."""
+        return (*self.switches, *([self.approval] if self.approval is not None else []))
+
     def is_active(self, account: Mapping[str, Any]) -> bool:
         """Whether the account may be used: no column of its state says otherwise."""
+        return self._is_on(account) and self.approval_of(account) == APPROVED
+
+    def may_prove(self, account: Mapping[str, Any]) -> bool:
+        """Whether its owner may prove who he is: whoever waits for approval is told so, and nobody else is."""
+        return self._is_on(account) and self.approval_of(account) in (APPROVED, PENDING)
+
+    def approval_of(self, account: Mapping[str, Any]) -> str:
+        """`pending`, `approved` or `rejected`; where nobody decides, all are approved."""
+        return APPROVED if self.approval is None else str(account[self.approval])
+
+    def _is_on(self, account: Mapping[str, Any]) -> bool:
         return all(bool(account[name]) is wanted for name, wanted in self.switches.items())
 
     def is_usable_admin(self, account: Mapping[str, Any]) -> bool:
@@ -115,7 +142,7 @@ def guard_model(
     columns = columns_of(model)
     rules: dict[str, dict[str, Any]] = {PASSWORD: {"hidden": True}}
     rules |= {name: {"admin_only": "write"} for name in _BY_ADMINS}
-    rules |= {name: {"read_only": True} for name in (*ADMIN_FLAGS, admin_field) if name is not None}
+    rules |= {name: {"read_only": True} for name in (*ADMIN_FLAGS, APPROVAL, admin_field) if name is not None}
     for name in set(login_fields or LOGIN_FIELDS) & set(columns):
         longest = getattr(columns[name].type, "length", None) or LONGEST
         rules[name] = {"normalise": partial(canonical, longest=longest)}
@@ -162,9 +189,13 @@ def _canonical_on_set(target: Any, value: Any, old: Any, initiator: Any) -> Any:
 
 
 def read_user_model(
-    model: type[Any], admin_field: str | None, login_fields: Sequence[str] | None
+    model: type[Any],
+    admin_field: str | None,
+    login_fields: Sequence[str] | None,
+    *,
+    approval: bool = False,
 ) -> UserModel:
-    """Raises one ConfigError that tells everything the model lacks."""
+    """Raises one ConfigError that tells everything the model lacks. `approval`: an admin decides who gets in."""
     resource = resource_of(model)
     columns = {name: item.column for name, item in resource.fields.items()}
     names = tuple(login_fields or (name for name in LOGIN_FIELDS if name in columns))
@@ -183,6 +214,7 @@ def read_user_model(
         raise ConfigError.of(mistakes)
     key = resource.key[0]
     roles = [name for name in _ROLES if name in columns]
+    decided = [APPROVAL] if approval else []
     return UserModel(
         model=model,
         key=key.name,
@@ -191,10 +223,11 @@ def read_user_model(
         login_fields=names,
         columns=columns,
         fetched=tuple(
-            dict.fromkeys([key.name, PASSWORD, flag, *_profile(columns, names), *switches, *roles])
+            dict.fromkeys([key.name, PASSWORD, flag, *_profile(columns, names), *switches, *decided, *roles])
         ),
         switches=switches,
         has_roles=bool(roles),
+        approval=APPROVAL if approval else None,
     )
 
 

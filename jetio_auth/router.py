@@ -7,13 +7,27 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import PydanticCustomError
 from sqlalchemy import Column, Table
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jetio import Authenticator, Change, ConfigError, Database, Endpoint, Jetio, create_tables
+from jetio import (
+    Authenticator,
+    Change,
+    ConfigError,
+    Database,
+    Endpoint,
+    FieldError,
+    Jetio,
+    Operation,
+    ValidationError,
+    create_tables,
+)
 
 from .accounts import Accounts, invalid_credentials
+from .approval import Approval
 from .backends import (
+    ApartAuthenticator,
     ApiTokenAuthenticator,
     ChainAuthenticator,
     JWTAuthenticator,
@@ -23,6 +37,7 @@ from .backends import (
 from .context import AuthContext
 from .endpoints.admin import promotion_routes
 from .endpoints.api_tokens import api_token_routes
+from .endpoints.approval import approval_routes
 from .endpoints.events import event_routes
 from .endpoints.jwks import key_routes
 from .endpoints.login import LoginOperation
@@ -76,8 +91,9 @@ _ROUTES: Mapping[str, Routes] = {
     "api_tokens": api_token_routes,
     "totp": mfa_routes,
 }
+_REVIEW_ROUTES: Mapping[str, Routes] = {"approval": approval_routes}
 _ADMIN_ROUTES: Mapping[str, Routes] = {"events": event_routes}
-_OF_ACCOUNTS = frozenset({"authenticator", "accounts", "logins", "events", "factors"})
+_OF_ACCOUNTS = frozenset({"authenticator", "accounts", "approval", "logins", "events", "factors"})
 
 
 class AuthRouter(AuthRules):
@@ -88,7 +104,9 @@ class AuthRouter(AuthRules):
     `role_permissions={"editor": ["posts:write"]}` what roles may do; `default_admin` runs `ensure_admin()`
     at start. `disable=` takes away some of sessions, refresh, change_password and events, which are kept for
     `events_days`. `issuers=[RemoteIssuer(...)]` accepts tokens of others too; with them the model may be left
-    out, and then there are no accounts. Mistakes in the model are raised as ConfigError when the application is built.
+    out, and then there are no accounts. `approval="admin"`, or a model with JetioApprovalMixin: whoever registers
+    waits for an admin. `database` is one for accounts alone, `create_tables` whether its tables are made at the
+    start (None: outside of production). Mistakes in the model are raised as ConfigError when the application is built.
     """
 
     def __init__(
@@ -109,11 +127,17 @@ class AuthRouter(AuthRules):
         role_permissions: Mapping[str, Sequence[str]] | None = None,
         extra_claims: Callable[[Any], Mapping[str, Any]] | None = None,
         default_admin: bool = False,
+        approval: str | None = None,
+        database: Database | None = None,
+        create_tables: bool | None = None,
         events_days: int = 90,
         enable: Sequence[str] = (),
         disable: Sequence[str] = (),
     ) -> None:
         self.user_model = user_model
+        if approval not in (None, "admin"):
+            raise ConfigError(f'AuthRouter(approval={approval!r}) is not known; write approval="admin"')
+        enable = [*enable, "approval"] if approval is not None and user_model is not None else enable
         self.features = features_of(enable, disable, columns_of(user_model) if user_model is not None else ())
         self.prefix, self.session_prefix = prefix, session_prefix
         self.login_path, self.accepts_issuers = login_path, bool(issuers)
@@ -122,12 +146,27 @@ class AuthRouter(AuthRules):
         self._me_path, self._admin_prefix = f"{prefix}/me", admin_prefix
         self._extra_claims, self._default_admin = extra_claims, default_admin
         self._own: list[Endpoint] = []
-        self._context = AuthContext(lambda: read_user_model(self.user_model, admin_field, login_fields))
+        self._context = AuthContext(
+            lambda: read_user_model(
+                self.user_model, admin_field, login_fields, approval=self._has("approval")
+            ),
+            database,
+            create_tables,
+        )
         self._remote: RemoteAuthenticator | None = None
         self.finder: Authenticator
         if user_model is None:
             _refuse_for_accounts(
-                issuers, jwt, password, lockout, extra_claims, default_admin, enable, disable
+                issuers,
+                jwt,
+                password,
+                lockout,
+                extra_claims,
+                default_admin,
+                approval,
+                database,
+                enable,
+                disable,
             )
             self._remote = RemoteAuthenticator(self._context, issuers, role_permissions or {}, None)
             self.finder = self._remote
@@ -166,8 +205,13 @@ class AuthRouter(AuthRules):
         self.factors = self._make_factors(key_of(user_model), throttle, lockout or Lockout())
         if self.factors is not None:
             self.logins.second_factor = self.factors.ask
+        if self._has("approval"):
+            self.approval = Approval(self._context, self.accounts, self.events)
+            self.logins.conditions.append(self.approval.admit)
         if self._has("api_tokens") and (key := key_of(user_model)) is not None:
             self._admit_programs(api_tokens_table(key))
+        if database is not None:
+            self.finder = ApartAuthenticator(self.finder, self._context)
 
     def _admit_programs(self, table: Table) -> None:
         tokens = ApiTokens(self._context, table, self.authenticator)
@@ -209,12 +253,16 @@ class AuthRouter(AuthRules):
                 self._serve(app, path, endpoint)
 
     def register_admin_routes(self, app: Jetio) -> None:
-        """Add `/admin/{id}/make-admin`, `/admin/{id}/remove-admin` and the admin routes of what is on."""
+        """Add `/admin/{id}/make-admin`, `/admin/{id}/remove-admin` and the admin routes of what is on.
+
+        With approval these are `/pending`, `/approve` and `/reject`.
+        """
         self._require_accounts()
         self._adopt(app)
         for path, endpoint in promotion_routes(self):
             self._serve(app, self._admin_prefix + path, endpoint)
         self._add(app, self._admin_prefix, _ADMIN_ROUTES)
+        self._add(app, self.prefix, _REVIEW_ROUTES)
 
     def protect(self, app: Jetio, *, open: Sequence[str] = ()) -> None:
         """Close the application: every route needs a login that does not say otherwise.
@@ -232,6 +280,8 @@ class AuthRouter(AuthRules):
     def _serve(self, app: Jetio, path: str, endpoint: Endpoint) -> None:
         """Each route of accounts says itself who may use it: `protect` leaves it as it is."""
         self._own.append(endpoint)
+        if self._context.own is not None and isinstance(endpoint, Operation):
+            endpoint.database = lambda: self.database
         app.add_endpoint(path, endpoint)
 
     def _add(self, app: Jetio, prefix: str, routes: Mapping[str, Routes]) -> None:
@@ -254,6 +304,8 @@ class AuthRouter(AuthRules):
         app.on_build.append(self._check_model)
         app.start_checks.append(self._check_settings)
         app.start_tasks.append(self._start)
+        if self._context.own is not None:
+            app.on_event("shutdown")(self._context.own.close)
 
     def _serve_issuers(self, app: Jetio, remote: RemoteAuthenticator) -> None:
         app.on_build.append(lambda built: remote.build())
@@ -261,7 +313,7 @@ class AuthRouter(AuthRules):
         app.on_event("shutdown")(remote.stop)
 
     def _check_model(self, app: Jetio) -> None:
-        _ = self._context.facts
+        _ = self._context.facts, self.authenticator.subject
 
     def _check_settings(self, app: Jetio) -> Sequence[str]:
         """In production weak settings stop the start; elsewhere they are warnings."""
@@ -276,6 +328,10 @@ class AuthRouter(AuthRules):
         await self.accounts.keep_an_admin(change)
 
     async def _start(self) -> None:
+        if self._context.own is not None:
+            await self._context.own.start()
+            if self._context.creates_tables:
+                await self._context.own.create_tables(self.user_model.metadata)
         _ = self.authenticator.codec
         await self.accounts.passwords.warm_up()
         if self._default_admin:
@@ -350,6 +406,19 @@ class AuthRouter(AuthRules):
         authenticator: without it, where one is on, 401 `mfa_required` has the `mfa_token` to go on with. Commits.
         """
         device = Device(address=address, agent=agent)
+        return await self.login_from(device, identity, password, extra_claims, field=field, otp=otp)
+
+    async def login_from(
+        self,
+        device: Device,
+        identity: str,
+        password: str,
+        extra_claims: Mapping[str, Any] | None = None,
+        *,
+        field: str | None = None,
+        otp: str | None = None,
+    ) -> dict[str, Any]:
+        """`login` for a request, whose device is known."""
         account = await self.accounts.authenticate(identity, password, device, field=field)
         if otp is not None and self.factors is not None:
             device = await self.factors.prove_at_once(account, device, otp)
@@ -361,6 +430,22 @@ class AuthRouter(AuthRules):
         Raises 401: `token_reused`, which ends the session, `token_expired`, `token_revoked`.
         """
         return await self.logins.refresh(token, Device())
+
+    async def register(self, *, password: str, **fields: Any) -> Any:
+        """Make an account with these fields; its row. Commits.
+
+        With approval it waits for an admin. Raises 422 for the password, 409 `already_exists` for a taken name.
+        """
+        async with self.database.sessions() as session:
+            try:
+                user = await self.accounts.register(session, fields, password)
+            except PydanticCustomError as wrong:  # a name that none may have
+                raise ValidationError([FieldError(wrong.type, wrong.message())]) from None
+            event = AuthEvent(name="user.registered", user_id=str(getattr(user, self.accounts.facts.key)))
+            await self.events.write(event, session)
+            await session.commit()
+        await self.events.announce(event)
+        return user
 
     def on(self, event: str, handler: Callable[[AuthEvent], Any]) -> Callable[[AuthEvent], Any]:
         """Call a function with each event of this name, after it is lasting: `login.ok`, `login.*`, `*`.
@@ -434,7 +519,7 @@ class AuthRouter(AuthRules):
             await self._ensure(session, names, password)
 
     async def _ensure(self, db: AsyncSession, names: Mapping[str, str], password: str) -> None:
-        if self._context.settings.create_tables:
+        if self._context.creates_tables:
             # A script, or a start-up handler, may come before the tables.
             await create_tables(await db.connection(), self.user_model.metadata)
         await self.accounts.ensure_admin(db, names, password)

@@ -26,11 +26,15 @@ _TWO_FACTORS = "passkey"  # a thing that one has, and what unlocks it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """Where a login came from, as far as the request tells; cut and cleaned so that any database stores it."""
+    """Where a login came from, as far as the request tells; cut and cleaned so that any database stores it.
+
+    `relayed`: somebody may stand between, so that the address is not for sure the client's.
+    """
 
     address: str | None = None
     agent: str | None = None
     method: str = "password"
+    relayed: bool = False
 
     def __post_init__(self) -> None:
         for name, longest in (("address", 45), ("agent", 200)):

@@ -45,6 +45,7 @@ class JWTConfig:
     """How access tokens are signed and read. `secret_key` None: `SECRET_KEY` of the environment.
 
     `token_location` is "header", "cookie" or both; a header wins. `cookie_secure` None: in production.
+    `subject` is what `sub` says: "id", or the account's "email" or "username".
     A refresh token that is not used for `refresh_token_expiry` ends its session, which lasts at most `session_max`.
     `keys` (`[{"kid", "key", "algorithm"}]`) replaces `secret_key` for rotation: the first signs, all verify.
     Times are in seconds.
@@ -65,12 +66,17 @@ class JWTConfig:
     issuer: str | None = None
     audience: str | None = None
     leeway: int = 5
+    subject: Literal["id", "email", "username"] = "id"
     keys: Sequence[Mapping[str, str]] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
             known = ", ".join(sorted(ALGORITHMS))
             raise ConfigError(f"JWTConfig(algorithm={self.algorithm!r}) is not known; write one of: {known}")
+        if self.subject not in ("id", "email", "username"):
+            raise ConfigError(
+                f'JWTConfig(subject={self.subject!r}) is not known; write "id", "email" or "username"'
+            )
         if not 0 < self.token_expiry <= 86400:
             raise ConfigError(
                 f"JWTConfig(token_expiry={self.token_expiry}) must be from 1 second to a day; write 3600"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from .apart import ApartAuthenticator
 from .api_tokens import ApiTokenAuthenticator
 from .chain import ChainAuthenticator
 from .jwt import JWTAuthenticator
 from .remote import RemoteAuthenticator, RemoteIssuer
 
 __all__ = [
+    "ApartAuthenticator",
     "ApiTokenAuthenticator",
     "ChainAuthenticator",
     "JWTAuthenticator",

@@ -15,7 +15,7 @@ from pydantic import ValidationError as PydanticError
 from sqlalchemy import Select, Table, bindparam, exists
 from starlette.requests import HTTPConnection
 
-from jetio import Database, Principal, Problem, SecurityScheme, UnitOfWork
+from jetio import ConfigError, Database, Principal, Problem, SecurityScheme, UnitOfWork
 
 from ..context import AuthContext
 from ..cookies import CookieTransport
@@ -67,6 +67,15 @@ class JWTAuthenticator:
     @cached_property
     def _facts(self) -> UserModel:
         return self._context.facts
+
+    @cached_property
+    def subject(self) -> str:
+        """The column that `sub` tells; raises ConfigError where it is no login name."""
+        name = self.config.subject
+        if name != "id" and name not in self._facts.login_fields:
+            known = " or ".join(["id", *self._facts.login_fields])
+            raise ConfigError(f"JWTConfig(subject={name!r}) is no login name of the accounts; write {known}")
+        return self._facts.key if name == "id" else name
 
     @cached_property
     def codec(self) -> TokenCodec:
@@ -138,17 +147,20 @@ class JWTAuthenticator:
         """One statement asks for the account, and whether the session lasts that the token names."""
         facts, sid = self._facts, known.claims.get("sid")
         if sid is None:
-            return database.shaped((facts, "by key"), facts.select_by_key), {"key": known.key}
+            return database.shaped((facts, self.subject), self._select), {"key": known.key}
         if self._sessions is None:
             raise revoked()
         values = {"key": known.key, "sid": sid, "now": int(time())}
-        return database.shaped((facts, "by session"), self._select_by_session), values
+        return database.shaped((facts, self.subject, "by session"), self._select_by_session), values
+
+    def _select(self) -> Select[Any]:
+        return self._facts.select_by(self.subject)
 
     def _select_by_session(self) -> Select[Any]:
         assert self._sessions is not None  # noqa: S101 - asked for by _question alone
         session = self._sessions.c
         lasts = (session.id == bindparam("sid"), session.ended.is_(None), session.expires > bindparam("now"))
-        return self._facts.select_by_key().where(
+        return self._select().where(
             exists().where(session.user_id == self._facts.columns[self._facts.key], *lasts)
         )
 
@@ -159,7 +171,7 @@ class JWTAuthenticator:
             return known
         try:
             claims = MappingProxyType(self.codec.decode(token))
-            key = self._facts.key_adapter.validate_strings(claims["sub"])
+            key = self._key_of(claims["sub"])
         except TokenError as error:
             if error.expired:
                 raise refused("The access token has expired", code="token_expired") from None
@@ -170,6 +182,9 @@ class JWTAuthenticator:
             del self._known[next(iter(self._known))]
         self._known[token] = known = _Known(claims, key)
         return known
+
+    def _key_of(self, subject: str) -> Any:
+        return self._facts.key_adapter.validate_strings(subject) if self.config.subject == "id" else subject
 
     def _judged(self, account: Account | None, claims: Mapping[str, Any]) -> Principal:
         """The caller, if this account may be used and the token is of its present password."""
@@ -197,7 +212,7 @@ class JWTAuthenticator:
         clash = sorted(OWN_CLAIMS & set(extra))
         if clash:
             raise ValueError(f"the claim {clash[0]!r} is the framework's own; choose another name")
-        own = {"sub": str(account[self._facts.key]), "epoch": self.epoch_of(account)}
+        own = {"sub": str(account[self.subject]), "epoch": self.epoch_of(account)}
         session = {"sid": sid} if sid is not None else {}
         proved = proof.claims if proof is not None else {}
         scope = {"scope": " ".join(scopes)} if scopes is not None else {}
@@ -257,7 +272,7 @@ class JWTAuthenticator:
         granted = [name for role in roles for name in self._role_permissions.get(role, ())]
         return Principal(
             id=key,
-            sub=str(key),
+            sub=str(account[self.subject]),
             username=account.get("username"),
             email=account.get("email"),
             is_admin=admin,

@@ -55,7 +55,11 @@ def promotion_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
     ) -> None:
         device = device_of(request)
         event = AuthEvent(
-            name=name, user_id=str(key), actor_id=principal.sub, address=device.address, agent=device.agent
+            name=name,
+            user_id=str(key),
+            actor_id=str(principal.id),
+            address=device.address,
+            agent=device.agent,
         )
         await auth.events.write(event, session)
         later.add_task(auth.events.announce, event)

@@ -76,13 +76,8 @@ class LoginOperation(Operation):
         body = await _read(request, self.body)
         identity, field = _identity(body)
         device = device_of(request)
-        pair = await self.auth.login(
-            identity,
-            body.password,
-            address=device.address,
-            agent=device.agent,
-            field=field,
-            otp=getattr(body, "otp", None),
+        pair = await self.auth.login_from(
+            device, identity, body.password, field=field, otp=getattr(body, "otp", None)
         )
         return tokens.answer(request, pair)
 

@@ -75,7 +75,12 @@ class RegisterOperation(Operation):
         event = AuthEvent(name="user.registered", user_id=key, address=device.address, agent=device.agent)
         await self.auth.events.write(event, session)
         later.add_task(self.auth.events.announce, event)
-        content = {"message": "Account created", "status": "active", "user": document_of(user)}
+        waits = accounts.facts.approval is not None
+        content = {
+            "message": "Account created; it waits for approval" if waits else "Account created",
+            "status": "pending" if waits else "active",
+            "user": document_of(user),
+        }
         return JsonResponse(content, status_code=201, headers={"Cache-Control": "no-store"})
 
 

@@ -14,6 +14,7 @@ from ..sessions import Device
 
 __all__ = ["NO_STORE", "TokenAnswers", "TokenPair", "device_of"]
 
+_RELAYS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 _SECRET = ("access_token", "refresh_token")
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
@@ -80,4 +81,5 @@ class TokenAnswers:
 def device_of(request: Request, method: str = "password") -> Device:
     """The peer's address and what the client calls itself."""
     address = request.client.host if request.client is not None else None
-    return Device(address=address, agent=request.headers.get("user-agent"), method=method)
+    relayed = address is None or any(name in request.headers for name in _RELAYS)
+    return Device(address=address, agent=request.headers.get("user-agent"), method=method, relayed=relayed)
