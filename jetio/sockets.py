@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from .call import Call
+from .errors import Problem
 from .operation import OperationSpec, admit, read_handler
 from .policy import PolicyLike
 from .routing import Application
+from .watched import Watched
 
 __all__ = ["SocketOperation"]
+
+_log = logging.getLogger("jetio")
 
 
 class SocketOperation:
     """A WebSocket handler. What it writes it commits by itself; what is left open at its end is undone.
 
+    Who is calling, and the rules, are asked again every half a minute: it ends soon after the login does.
     Its session takes no lock before it writes: a conversation that has only read keeps nobody waiting.
     """
 
@@ -43,18 +49,39 @@ class SocketOperation:
         self.spec.needs_login = self.signature.login == "required"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(
-            self.app, scope, receive, send, action=self.name, writes=False, limit=self.app.settings.max_body
-        )
+        watched = Watched(receive, send, lambda: self._refusal(scope, receive, send))
+        call = self._call(scope, watched.receive, watched.send)
         error: BaseException | None = None
         try:
             await admit(call, self.signature, self.rules)
+            if call.principal is not None:
+                watched.begin()
             await self.signature.call(call)
         except BaseException as raised:
             error = raised
             raise
         finally:
+            watched.end()
             try:
                 await call.abandon(error)
             finally:
                 call.forget()
+
+    def _call(self, scope: Scope, receive: Receive, send: Send) -> Call:
+        return Call(
+            self.app, scope, receive, send, action=self.name, writes=False, limit=self.app.settings.max_body
+        )
+
+    async def _refusal(self, scope: Scope, receive: Receive, send: Send) -> Problem | None:
+        """Why the caller would not be let in now; a database that is away refuses nobody."""
+        call = self._call(scope, receive, send)
+        try:
+            await admit(call, self.signature, self.rules)
+        except Problem as problem:
+            return problem if problem.status in (401, 403, 404) else None
+        except Exception:
+            _log.exception("%s cannot be asked again", self.name)
+        finally:
+            await call.abandon(None)
+            call.forget()
+        return None

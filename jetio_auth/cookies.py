@@ -12,7 +12,9 @@ from starlette.responses import Response
 
 from jetio import Problem
 
-__all__ = ["CSRF_COOKIE", "CSRF_HEADER", "REFRESH_COOKIE", "CookieTransport"]
+from .transports import refused
+
+__all__ = ["CSRF_COOKIE", "CSRF_HEADER", "REFRESH_COOKIE", "CookieTransport", "the_cookie"]
 
 CSRF_COOKIE, CSRF_HEADER = "csrf_token", "x-csrf-token"
 REFRESH_COOKIE = "refresh_token"
@@ -41,12 +43,12 @@ class CookieTransport:
         self._secure, self._httponly, self._samesite, self._key = secure, httponly, samesite, key
 
     def read(self, connection: HTTPConnection) -> str | None:
-        """The access token, None where there is none."""
-        return connection.cookies.get(self.name) or None
+        """The access token, None where there is none; raises 401 where the cookie stands twice."""
+        return the_cookie(connection, self.name)
 
     def read_refresh(self, connection: HTTPConnection) -> str | None:
-        """The refresh token, None where there is none."""
-        return connection.cookies.get(REFRESH_COOKIE) or None
+        """The refresh token, None where there is none; raises 401 where the cookie stands twice."""
+        return the_cookie(connection, REFRESH_COOKIE)
 
     def guard(self, connection: HTTPConnection, session: str) -> None:
         """Raises 403 `csrf_failed` where another site may have made the browser send this."""
@@ -130,6 +132,18 @@ class CookieTransport:
             httponly=self._httponly if httponly is None else httponly,
             samesite=self._samesite,
         )
+
+
+def the_cookie(connection: HTTPConnection, name: str) -> str | None:
+    """The value of a cookie, None where there is none.
+
+    Raises 401 for two of one name: a neighbour's page may have planted one, and nobody can tell which is ours.
+    """
+    lines = [value.decode("latin-1") for field, value in connection.scope["headers"] if field == b"cookie"]
+    named = [part for line in lines for part in line.split(";") if part.partition("=")[0].strip() == name]
+    if len(named) > 1:
+        raise refused(f"The cookie {name} stands twice; delete the cookies of this site")
+    return connection.cookies.get(name) or None
 
 
 def _same_origin(connection: HTTPConnection) -> bool:

@@ -7,7 +7,7 @@ from functools import partial
 from time import time
 from typing import Any
 
-from jetio import ConfigError, ConstraintViolated, Database, Principal, UnitOfWork
+from jetio import ConfigError, ConstraintViolated, Database, Principal, Problem, UnitOfWork
 
 from .accounts import invalid_credentials
 from .backends import JWTAuthenticator
@@ -108,7 +108,10 @@ class Logins:
     async def logout(
         self, principal: Principal, refresh_token: str | None, device: Device, *, everywhere: bool
     ) -> None:
-        """End the caller's session, the one of a refresh token of the same account too, or all; commits."""
+        """End the caller's session, the one of a refresh token of the same account too, or all; commits.
+
+        Raises 409 `no_session` where there is none of these to end.
+        """
         event = self._event("logout", principal.id, device, everywhere=everywhere)
         async with self._database.transaction() as work:
             if everywhere:
@@ -122,9 +125,11 @@ class Logins:
         named = [principal.claims.get("sid")]
         if refresh_token is not None and self._refresh is not None:
             named.append(await self._refresh.session_of(work, refresh_token))
-        for sid in named:
-            if sid is not None:
-                await self.required_sessions().end(work, principal.id, sid)
+        found = [sid for sid in named if sid is not None]
+        if not found:  # a success would say that the token is over
+            raise Problem(409, "no_session", "This token belongs to no session; it lasts until it expires")
+        for sid in found:
+            await self.required_sessions().end(work, principal.id, sid)
 
     async def list(self, user: Any) -> Sequence[Session]:
         """The sessions of an account that last, the one that was used last first."""

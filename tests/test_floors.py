@@ -34,7 +34,7 @@ FLOORS: tuple[tuple[int, str], ...] = (
     (2, "resource"),
     (2, "schemas"),
     (3, "routing"),
-    (3, "call answers"),
+    (3, "call answers watched"),
     (3, "parameters"),
     (3, "bodies"),
     (3, "signature"),

@@ -81,8 +81,11 @@ def logout_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
         await auth.logins.logout(principal, given.refresh_token, device_of(request), everywhere=given.all)
         return tokens.forget(request, {"message": "Logged out successfully"})
 
-    policy = auth.account_required()
-    yield "/logout", Operation("POST", logout, response_model=LoggedOut, tags=["auth"], policy=policy)
+    policy = auth.own_account()
+    yield (
+        "/logout",
+        Operation("POST", logout, response_model=LoggedOut, tags=["auth"], policy=policy, problems=[409]),
+    )
 
 
 def _shown(item: Session, current: str | None) -> SessionRead:

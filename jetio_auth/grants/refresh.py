@@ -27,6 +27,9 @@ __all__ = ["RefreshTokens", "Refreshed", "TokenReused"]
 GRACE = 10
 """Seconds in which a used token still gets the successor that it got: tabs that refresh at once."""
 
+REMEMBERED = 100
+"""So many used tokens of a session are known when they come back; an older one is unknown, and as useless."""
+
 
 class TokenReused(Problem):
     """401 `token_reused`: a used token came back, and its session has been ended."""
@@ -111,6 +114,16 @@ class RefreshTokens:
             "expire": lambda: delete(tables.tokens).where(
                 tokens.session_id == bindparam("sid"), tokens.expires <= now
             ),
+            "oldest": lambda: (
+                select(tokens.used)
+                .where(tokens.session_id == bindparam("sid"), tokens.used.is_not(None))
+                .order_by(tokens.used.desc())
+                .limit(1)
+                .offset(REMEMBERED)
+            ),
+            "forget": lambda: delete(tables.tokens).where(
+                tokens.session_id == bindparam("sid"), tokens.used <= bindparam("until")
+            ),
             "drop": lambda: delete(tables.tokens).where(tokens.session_id == bindparam("sid")),
         }
 
@@ -182,9 +195,17 @@ class RefreshTokens:
         if first:
             expires = await self._insert(work, successor, held.sid, held.session_expires)
             await work.run(self._query("expire"), {"sid": held.sid, "now": now})
+            await self._forget_oldest(work, held.sid, now)
         else:
             expires = min(now + self._seconds, held.session_expires)
         return Refreshed(account=held.account, session=held.session, token=successor, expires=expires)
+
+    async def _forget_oldest(self, work: UnitOfWork, sid: str, now: int) -> None:
+        """Whoever refreshes all day must not fill the table; what is used this moment stays for its tabs."""
+        query = self._query("oldest")
+        rows = query.decode(await work.run(query, {"sid": sid}))
+        if rows:
+            await work.run(self._query("forget"), {"sid": sid, "until": min(rows[0][0], now - GRACE - 1)})
 
     def _judge(self, held: _Held, now: int) -> None:
         if held.ended is not None or held.session_expires <= now:
