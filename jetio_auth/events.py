@@ -49,6 +49,15 @@ EVENTS = (
     "passkey.added",
     "passkey.removed",
     "passkey.failed",
+    "user.disabled",
+    "user.enabled",
+    "user.unlocked",
+    "roles.changed",
+    "token.minted",
+    "device.created",
+    "device.approved",
+    "device.rejected",
+    "device.redeemed",
 )
 
 

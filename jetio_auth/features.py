@@ -40,6 +40,8 @@ FEATURES: Mapping[str, Feature] = {
     "api_tokens": Feature(),
     "totp": Feature(extra="mfa", packages=("pyotp", "qrcode")),
     "approval": Feature(columns=("approval_status",), mixin="JetioApprovalMixin"),
+    "device_login": Feature(),
+    "impersonation": Feature(),
 }
 
 

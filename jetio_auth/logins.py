@@ -54,10 +54,7 @@ class Logins:
 
     async def open(self, account: Account, extra: Claims, device: Device) -> dict[str, Any]:
         """The tokens of a new session; commits. Raises what the conditions raise."""
-        for condition in self.conditions:
-            await condition(account, device)
-        if self.second_factor is not None:
-            await self.second_factor(account, extra, device)
+        await self.ask(account, extra, device)
         claims = {**await self._claims_for(account), **extra}
         event = self._event("login.ok", self._key(account), device, method=device.method)
         if self.sessions is None:
@@ -74,6 +71,13 @@ class Logins:
             raise invalid_credentials() from None  # the account was deleted while its password was judged
         await self._events.announce(event)
         return pair
+
+    async def ask(self, account: Account, extra: Claims, device: Device) -> None:
+        """Raises what stands against a login."""
+        for condition in self.conditions:
+            await condition(account, device)
+        if self.second_factor is not None:
+            await self.second_factor(account, extra, device)
 
     async def _begin(
         self,

@@ -83,6 +83,12 @@ class UserModel:
         column = self.columns[name]
         return self._select().where(column == bindparam("key", type_=column.type))
 
+    def select_two(self, field: str) -> Select[Any]:
+        """The account that has the value of the parameter `key` in this field, and the one with the key `by`."""
+        column, key = self.columns[field], self.columns[self.key]
+        first, second = bindparam("key", type_=column.type), bindparam("by", type_=key.type)
+        return self._select().where(or_(column == first, key == second))
+
     def select_by_name(self, fields: Sequence[str]) -> Select[Any]:
         """The accounts that have the name `canonical`, or `typed`, in one of these fields."""
         matches = [

@@ -38,7 +38,9 @@ from .context import AuthContext
 from .endpoints.admin import promotion_routes
 from .endpoints.api_tokens import api_token_routes
 from .endpoints.approval import approval_routes
+from .endpoints.device import device_routes
 from .endpoints.events import event_routes
+from .endpoints.impersonation import impersonation_routes
 from .endpoints.jwks import key_routes
 from .endpoints.login import LoginOperation
 from .endpoints.me import MeOperation
@@ -50,6 +52,8 @@ from .endpoints.sessions import logout_routes, session_routes
 from .events import AuthEvent, Events
 from .features import features_of
 from .grants.api_tokens import ApiTokens
+from .grants.device import DeviceLogins, hide_secrets
+from .grants.impersonation import Impersonation
 from .grants.refresh import RefreshTokens
 from .logins import Logins
 from .model import Account, columns_of, guard_model, key_of, read_user_model, table_of
@@ -66,6 +70,7 @@ from .tables import (
     SessionTables,
     api_tokens_table,
     attempts_table,
+    device_table,
     events_table,
     factor_tables,
     session_tables,
@@ -90,9 +95,13 @@ _ROUTES: Mapping[str, Routes] = {
     "change_password": password_routes,
     "api_tokens": api_token_routes,
     "totp": mfa_routes,
+    "device_login": device_routes,
+}
+_ADMIN_ROUTES: Mapping[str, Routes] = {
+    "events": event_routes,
+    "impersonation": impersonation_routes,
 }
 _REVIEW_ROUTES: Mapping[str, Routes] = {"approval": approval_routes}
-_ADMIN_ROUTES: Mapping[str, Routes] = {"events": event_routes}
 _OF_ACCOUNTS = frozenset({"authenticator", "accounts", "approval", "logins", "events", "factors"})
 
 
@@ -213,6 +222,20 @@ class AuthRouter(AuthRules):
         if database is not None:
             self.finder = ApartAuthenticator(self.finder, self._context)
 
+        self.impersonation = Impersonation(
+            self._context, self.authenticator, self._claims_of, self.logins.sessions, self.events
+        )
+        if self._has("device_login") and (key := key_of(user_model)) is not None:
+            self.devices = DeviceLogins(
+                self._context,
+                device_table(key),
+                throttle,
+                self.authenticator,
+                self.logins,
+                self.events,
+                events_days,
+            )
+
     def _admit_programs(self, table: Table) -> None:
         tokens = ApiTokens(self._context, table, self.authenticator)
         self.programs = Programs(self._context, tokens, self.events)
@@ -232,6 +255,21 @@ class AuthRouter(AuthRules):
     def database(self) -> Database:
         """The application's database; before any application, the default one."""
         return self._context.database
+
+    @property
+    def title(self) -> str:
+        """What people know the application as."""
+        return self._context.app.title if self._context.app is not None else ""
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        """Where pages find the routes that they use."""
+        return {
+            "login": self._login_path,
+            "logout": f"{self.prefix}{self.session_prefix}/logout",
+            "me": self._me_path,
+            "device": f"{self.prefix}/cli-login",
+        }
 
     # ---- register ------------------------------------------------------------------------------------------
 
@@ -333,6 +371,8 @@ class AuthRouter(AuthRules):
             if self._context.creates_tables:
                 await self._context.own.create_tables(self.user_model.metadata)
         _ = self.authenticator.codec
+        if self._has("device_login"):
+            hide_secrets()
         await self.accounts.passwords.warm_up()
         if self._default_admin:
             await self.ensure_admin()

@@ -20,7 +20,7 @@ from .transports import refused
 
 __all__ = ["Device", "Kept", "Proof", "Session", "Sessions", "claims_of"]
 
-_AMR = {"password": ("pwd",), "recovery": ("otp",), "passkey": ("hwk", "user")}
+_AMR = {"password": ("pwd",), "recovery": ("otp",), "passkey": ("hwk", "user"), "mfa": ()}
 _TWO_FACTORS = "passkey"  # a thing that one has, and what unlocks it
 
 
@@ -130,10 +130,17 @@ class Sessions:
         }
 
     async def begin(
-        self, work: UnitOfWork, user: Any, epoch: str, device: Device, claims: Mapping[str, Any]
+        self,
+        work: UnitOfWork,
+        user: Any,
+        epoch: str,
+        device: Device,
+        claims: Mapping[str, Any],
+        seconds: int | None = None,
     ) -> Kept:
-        """A new session of an account."""
+        """A new session of an account; `seconds` None: as long as sessions last."""
         now, sid = int(time()), secrets.token_urlsafe(16)
+        ends = now + (self._seconds if seconds is None else seconds)
         values = {
             "id": sid,
             "user_id": user,
@@ -141,13 +148,13 @@ class Sessions:
             "method": device.method,
             "created": now,
             "seen": now,
-            "expires": now + self._seconds,
+            "expires": ends,
             "address": device.address,
             "agent": device.agent,
             "claims": json.dumps(dict(claims)) if claims else None,
         }
         await work.run(self._query("begin"), {f"v_{name}": value for name, value in values.items()})
-        return Kept(id=sid, ends=now + self._seconds, proof=Proof(method=device.method, at=now))
+        return Kept(id=sid, ends=ends, proof=Proof(method=device.method, at=now))
 
     async def forget_expired(self, user: Any) -> None:
         """Drop what has ended by itself. A transaction of its own: it locks rows that a login need not wait for."""

@@ -14,6 +14,7 @@ __all__ = [
     "SessionTables",
     "api_tokens_table",
     "attempts_table",
+    "device_table",
     "events_table",
     "factor_tables",
     "passkey_tables",
@@ -178,6 +179,28 @@ def passkey_tables(user_key: Column[Any]) -> PasskeyTables:
 def _owner(user_key: Column[Any]) -> Column[Any]:
     return Column(
         "user_id", user_key.type, ForeignKey(user_key, ondelete="CASCADE"), nullable=False, index=True
+    )
+
+
+def device_table(user_key: Column[Any]) -> Table:
+    """Programs that asked to be let in; times are seconds since 1970, `polled` is in milliseconds."""
+    users: Any = user_key.table
+    return _table(
+        "devices",
+        users,
+        Column("code", String(9), primary_key=True),
+        Column("secret", String(64)),
+        Column("status", String(10), nullable=False),
+        Column("created", BigInteger, nullable=False, index=True),
+        Column("expires", BigInteger, nullable=False),
+        Column("polled", BigInteger),
+        Column("decided", BigInteger),
+        Column("redeemed", BigInteger),
+        Column("user_id", user_key.type, ForeignKey(user_key, ondelete="CASCADE"), index=True),
+        Column("epoch", String(16)),
+        Column("method", String(40)),
+        Column("address", String(45)),
+        Column("agent", String(200)),
     )
 
 

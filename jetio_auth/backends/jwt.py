@@ -6,13 +6,13 @@ import hashlib
 import hmac
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from time import time
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError as PydanticError
-from sqlalchemy import Select, Table, bindparam, exists
+from sqlalchemy import Exists, Select, Table, bindparam, exists, or_
 from starlette.requests import HTTPConnection
 
 from jetio import ConfigError, Database, Principal, Problem, SecurityScheme, UnitOfWork
@@ -28,6 +28,7 @@ from ..transports import BearerTransport, refused
 __all__ = ["EVERY_SCOPE", "OWN_CLAIMS", "JWTAuthenticator", "revoked", "session_name", "words"]
 
 _REMEMBERED = 1000
+_EPOCH = 16
 _NOBODY: frozenset[str] = frozenset()
 _ADMIN = frozenset({"admin"})
 EVERY_SCOPE = frozenset({"*"})
@@ -40,6 +41,7 @@ class _Known:
 
     claims: Mapping[str, Any]
     key: Any
+    by: Any = None
     row: tuple[Any, ...] | None = None
     principal: Principal | None = None
 
@@ -137,6 +139,8 @@ class JWTAuthenticator:
     async def _found(self, known: _Known, work: UnitOfWork) -> Principal | None:
         query, values = self._question(work.database, known)
         result = await work.run_alone(query, values)
+        if known.by is not None:
+            return self._borrowed(query.decode(result), known)
         row = tuple(result.rows[0]) if result.rows else None
         if row is None or row != known.row:  # else the account is as it was, and so is the caller
             account = self._facts.account(query.decode(result)[0]) if row is not None else None
@@ -146,6 +150,8 @@ class JWTAuthenticator:
     def _question(self, database: Database, known: _Known) -> tuple[Any, dict[str, Any]]:
         """One statement asks for the account, and whether the session lasts that the token names."""
         facts, sid = self._facts, known.claims.get("sid")
+        if known.by is not None:
+            return self._question_of_both(database, known, sid)
         if sid is None:
             return database.shaped((facts, self.subject), self._select), {"key": known.key}
         if self._sessions is None:
@@ -157,12 +163,47 @@ class JWTAuthenticator:
         return self._facts.select_by(self.subject)
 
     def _select_by_session(self) -> Select[Any]:
+        return self._select().where(self._session_lasts())
+
+    def _session_lasts(self) -> Exists:
         assert self._sessions is not None  # noqa: S101 - asked for by _question alone
         session = self._sessions.c
         lasts = (session.id == bindparam("sid"), session.ended.is_(None), session.expires > bindparam("now"))
-        return self._select().where(
-            exists().where(session.user_id == self._facts.columns[self._facts.key], *lasts)
-        )
+        return exists().where(session.user_id == self._facts.columns[self._facts.key], *lasts)
+
+    def _question_of_both(
+        self, database: Database, known: _Known, sid: str | None
+    ) -> tuple[Any, dict[str, Any]]:
+        """The same about two: the account, and the admin in whose hands the token is."""
+        facts, values = self._facts, {"key": known.key, "by": known.by}
+        select_both = partial(facts.select_two, self.subject)
+        if sid is None or self._sessions is None:
+            return database.shaped((facts, self.subject, "and admin"), select_both), values
+        key = facts.columns[facts.key]
+
+        def both() -> Select[Any]:
+            by = key == bindparam("by", type_=key.type)
+            return select_both().where(or_(by, self._session_lasts()))
+
+        query = database.shaped((facts, self.subject, "by session and admin"), both)
+        return query, {**values, "sid": sid, "now": int(time())}
+
+    def _borrowed(self, rows: Sequence[Sequence[Any]], known: _Known) -> Principal:
+        """The account's principal, while both accounts are what they were when the token was made."""
+        facts, (epoch, admins) = self._facts, _two_epochs(str(known.claims.get("epoch")))
+        found = [facts.account(row) for row in rows]
+        account = next((one for one in found if one[self.subject] == known.key), None)
+        admin = next((one for one in found if one[facts.key] == known.by), None)
+        if (
+            account is None
+            or admin is None
+            or account[facts.admin_flag]
+            or not self.accepts(account, epoch)
+            or not admin[facts.admin_flag]
+            or not self.accepts(admin, admins)
+        ):
+            raise revoked()
+        return self.caller(account, known.claims)
 
     def _verified(self, token: str) -> _Known:
         """What is signed stays signed: a token that was verified only has its age looked at again."""
@@ -172,6 +213,8 @@ class JWTAuthenticator:
         try:
             claims = MappingProxyType(self.codec.decode(token))
             key = self._key_of(claims["sub"])
+            actor = claims.get("impersonated_by")
+            by = None if actor is None else self._facts.key_adapter.validate_strings(actor)
         except TokenError as error:
             if error.expired:
                 raise refused("The access token has expired", code="token_expired") from None
@@ -180,7 +223,7 @@ class JWTAuthenticator:
             raise revoked() from None
         if len(self._known) >= _REMEMBERED:
             del self._known[next(iter(self._known))]
-        self._known[token] = known = _Known(claims, key)
+        self._known[token] = known = _Known(claims, key, by)
         return known
 
     def _key_of(self, subject: str) -> Any:
@@ -204,10 +247,12 @@ class JWTAuthenticator:
         sid: str | None = None,
         proof: Proof | None = None,
         scopes: Collection[str] | None = None,
+        by: Account | None = None,
     ) -> str:
         """An access token for an account, in a session or in none; `proof` None: nobody has logged in for it.
 
-        `scopes` None: all. Raises ValueError for further claims that take a name of ours.
+        `scopes` None: all. `by` is the admin who acts with it: the token lasts no longer than either password.
+        Raises ValueError for further claims that take a name of ours.
         """
         clash = sorted(OWN_CLAIMS & set(extra))
         if clash:
@@ -216,6 +261,11 @@ class JWTAuthenticator:
         session = {"sid": sid} if sid is not None else {}
         proved = proof.claims if proof is not None else {}
         scope = {"scope": " ".join(scopes)} if scopes is not None else {}
+        if by is not None:
+            own |= {
+                "epoch": own["epoch"] + self.epoch_of(by),
+                "impersonated_by": str(by[self._facts.key]),
+            }
         return self.codec.encode({**extra, **own, **session, **proved, **scope}, expires_in=expires_in)
 
     def epoch_of(self, account: Account) -> str:
@@ -281,6 +331,7 @@ class JWTAuthenticator:
             scopes=scopes,
             claims=claims,
             method=method,
+            impersonated_by=claims.get("impersonated_by"),
         )
 
     async def load_user(self, principal: Principal | None, work: UnitOfWork) -> Any:
@@ -301,7 +352,11 @@ def revoked() -> Problem:
 
 def _epoch(secret: bytes, key: Any, hashed_password: str | None) -> str:
     """Ties a token to the account and its password: it ends with either of them."""
-    return hmac.digest(secret, f"{key}\0{hashed_password}".encode(), "sha256").hex()[:16]
+    return hmac.digest(secret, f"{key}\0{hashed_password}".encode(), "sha256").hex()[:_EPOCH]
+
+
+def _two_epochs(joined: str) -> tuple[str, str]:
+    return joined[:_EPOCH], joined[_EPOCH:]
 
 
 def words(value: Any) -> frozenset[str]:

@@ -150,6 +150,7 @@ async def call(
     headers: Mapping[str, str] | None = None,
     address: str | None = "192.0.2.1",
     receive: Any = None,
+    query: str = "",
 ) -> Answer:
     """A request on the loop that runs already, from any address; `receive` replaces the body."""
     raw = b"" if body is None else json.dumps(body).encode()
@@ -162,7 +163,7 @@ async def call(
         "scheme": "http",
         "path": path,
         "raw_path": path.encode(),
-        "query_string": b"",
+        "query_string": query.encode(),
         "root_path": "",
         "headers": [(name.lower().encode(), value.encode()) for name, value in given.items()],
         "client": None if address is None else (address, 5000),
