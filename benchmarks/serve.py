@@ -1,4 +1,4 @@
-"""The process of a server: `python -m benchmarks.serve MODULE FD` serves `MODULE:app` on a bound socket."""
+"""The process of a server: `python -m benchmarks.serve MODULE FD CORES` serves `MODULE:app` on a bound socket."""
 
 import ctypes
 import os
@@ -22,10 +22,11 @@ def _end_with_parent() -> None:
         sys.exit("the benchmark that started this server is gone")
 
 
-def main(module: str, descriptor: str) -> None:
-    """Serves the application with one worker until SIGTERM."""
+def main(module: str, descriptor: str, cores: str) -> None:
+    """Serves the application with one worker until SIGTERM, on one core or on every core."""
     _end_with_parent()
-    take_server_core()
+    if cores == "one":
+        take_server_core()
     config = uvicorn.Config(
         f"{module}:app",
         loop="uvloop",

@@ -24,10 +24,11 @@ _LOG_LINES = 40
 class Server:
     """One contestant in a process of its own; a context manager that starts and stops it."""
 
-    def __init__(self, contestant: str, database_url: str, folder: Path) -> None:
+    def __init__(self, contestant: str, database_url: str, folder: Path, *, every_core: bool = False) -> None:
         self.contestant = contestant
         self.port = 0
         self._url = database_url
+        self._cores = "every" if every_core else "one"
         self._folder = folder
         self._log = folder / f"{contestant}.log"
 
@@ -43,6 +44,7 @@ class Server:
                     "benchmarks.serve",
                     f"benchmarks.apps.{self.contestant}",
                     str(descriptor),
+                    self._cores,
                 ],
                 env=self._environment(),
                 cwd=ROOT,
