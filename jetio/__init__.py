@@ -19,7 +19,7 @@ from .config import Settings
 from .controllers import Controller, delete, get, patch, post, put
 from .crud import Change, CrudRouter
 from .crud.hooks import add_hooks
-from .crud.query import parse_key
+from .crud.query import parse_key, refuse_unknown
 from .crud.violations import violation_problem
 from .database import Database, UnitOfWork, create_tables
 from .defaults import database as default_database
@@ -129,6 +129,7 @@ __all__ = [
     "read_body",
     "read_only",
     "read_schema",
+    "refuse_unknown",
     "relationship",
     "require_json",
     "resource_of",

@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
     event,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, declared_attr, mapped_column
 from sqlalchemy.orm.decl_api import TypeResolve
 from sqlalchemy.types import TypeEngine
 
@@ -188,9 +188,24 @@ def _declares_key(cls: type) -> bool:
     if "__table__" in cls.__dict__:
         return True
     ancestors = [ancestor for ancestor in cls.__mro__ if ancestor not in JetioModel.__mro__]
-    return any(_is_key(value) for ancestor in ancestors for value in vars(ancestor).values()) or any(
-        _annotates_key(ancestor) or _table_args_key(ancestor) for ancestor in ancestors
+    declared = [
+        (name, _made_for(cls, value)) for ancestor in ancestors for name, value in vars(ancestor).items()
+    ]
+    return (
+        any(_is_key(value) for _, value in declared)
+        or any(_lists_key(value) for name, value in declared if name == "__table_args__")
+        or any(_annotates_key(ancestor) for ancestor in ancestors)
     )
+
+
+def _made_for(cls: type, value: Any) -> Any:
+    """What a mixin's `@declared_attr` gives to this class; anything else as it is."""
+    if not isinstance(value, declared_attr | declared_attr.directive):
+        return value
+    try:
+        return value.fget(cls)
+    except Exception:  # it wants what SQLAlchemy gives it later, and then tells itself what is wrong
+        return None
 
 
 def _is_key(value: Any) -> bool:
@@ -199,8 +214,7 @@ def _is_key(value: Any) -> bool:
     return isinstance(value, Column) and bool(value.primary_key)
 
 
-def _table_args_key(cls: type) -> bool:
-    arguments = cls.__dict__.get("__table_args__", ())
+def _lists_key(arguments: Any) -> bool:
     return isinstance(arguments, tuple) and any(isinstance(item, PrimaryKeyConstraint) for item in arguments)
 
 

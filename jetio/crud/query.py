@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -16,7 +16,9 @@ from ..columns import is_foreign
 from ..errors import FieldError, Problem, ValidationError, not_found
 from ..resource import Field, Resource
 
-__all__ = ["ListQuery", "Paging", "format_key", "page_links", "parse_key", "parse_list", "refuse_parameters"]
+__all__ = [
+    "ListQuery", "Paging", "format_key", "page_links", "parse_key", "parse_list", "refuse_parameters", "refuse_unknown",
+]  # fmt: skip
 
 LARGEST_OFFSET = 2**63 - 1
 LARGEST_PAGE = 2**31 - 1
@@ -56,7 +58,7 @@ def parse_list(raw: bytes, paging: Paging) -> ListQuery:
     if not raw:
         return ListQuery(paging.size or HARD_CAP, 0, "page")
     pairs = _pairs(raw)
-    _refuse_unknown((name for name, _ in pairs), PARAMETERS)
+    refuse_unknown((name for name, _ in pairs), PARAMETERS)
     given = _unrepeated(pairs)
     paged, sliced = {"page", "page_size"} & set(given), {"limit", "offset"} & set(given)
     if paged and sliced:
@@ -90,7 +92,8 @@ def _pairs(raw: bytes) -> list[tuple[str, str]]:
     return pairs
 
 
-def _refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
+def refuse_unknown(names: Iterable[str], known: Collection[str]) -> None:
+    """Raises 422 `unknown_parameter` for the names in a query string that are not known."""
     unknown = sorted({name for name in names if name not in known})
     if unknown:
         errors = [
@@ -107,7 +110,7 @@ def _refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
 def refuse_parameters(raw: bytes) -> None:
     """For addresses that take no parameter: raises 422 `unknown_parameter`."""
     if raw:
-        _refuse_unknown((name for name, _ in _pairs(raw)), ())
+        refuse_unknown((name for name, _ in _pairs(raw)), ())
 
 
 def _unrepeated(pairs: list[tuple[str, str]]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel
 
-from jetio import Endpoint, FieldError, Operation, Query, Request, ValidationError
+from jetio import Endpoint, Operation, Query, Request, refuse_unknown
 
 from ..events import AuthEvent
 
@@ -44,24 +44,12 @@ def event_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
         user_id: Annotated[str | None, Query(max_length=255)] = None,
     ) -> list[EventRead]:
         """What happened to accounts, the latest first."""
-        _refuse_unknown(request)
+        refuse_unknown(request.query_params, _PARAMETERS)
         only = {key: value for key, value in (("name", name), ("user_id", user_id)) if value is not None}
         found = await auth.events.list((page - 1) * page_size, page_size, only)
         return [_shown(event) for event in found]
 
     yield "/auth-events", Operation("GET", list_events, tags=["admin"], policy=auth.admin_only())
-
-
-def _refuse_unknown(request: Request) -> None:
-    unknown = sorted(set(request.query_params) - _PARAMETERS)
-    if unknown:
-        errors = [
-            FieldError("unknown_parameter", "There is no such parameter", parameter=name[:100])
-            for name in unknown
-        ]
-        raise ValidationError(
-            errors, "The query string has a parameter that is not known", code="unknown_parameter"
-        )
 
 
 def _shown(event: AuthEvent) -> EventRead:

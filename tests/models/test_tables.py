@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 from sqlalchemy.schema import CreateTable
 from starlette.testclient import TestClient
 
@@ -260,3 +260,50 @@ def test_text_is_sized_where_it_must_be() -> None:
     assert "id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT" in sql(Big, "sqlite://")
     assert "id BIGSERIAL NOT NULL" in sql(Big, "postgresql://host/name")
     assert "AUTOINCREMENT" not in sql(Chosen, "sqlite://")
+
+
+class Coded:
+    @declared_attr
+    def id(cls) -> Mapped[str]:
+        return mapped_column(sa.String(8), primary_key=True)
+
+
+class Paired:
+    left: Mapped[int]
+    right: Mapped[int]
+
+    @declared_attr.directive
+    def __table_args__(cls) -> Any:
+        return (sa.PrimaryKeyConstraint("left", "right"),)
+
+
+class Late:
+    @declared_attr
+    def word(cls) -> Mapped[str]:
+        return mapped_column(sa.String(len(cls.__table__.name)))  # type: ignore[attr-defined]
+
+
+def test_a_mixin_may_make_the_key() -> None:
+    """A key that a mixin's `@declared_attr` makes replaces the default one, by itself or in a list."""
+
+    class Own(JetioModel):
+        __abstract__ = True
+        registry = _sa_registry = own_registry()
+        metadata = registry.metadata
+
+    class Country(Coded, Own):
+        name: Mapped[str]
+
+    class City(Own, Coded):
+        name: Mapped[str]
+
+    class Pair(Paired, Own):
+        pass
+
+    assert [column.name for column in Country.__table__.primary_key] == ["id"]
+    assert {type(model.__table__.c.id.type) for model in (Country, City)} == {sa.String}
+    assert [column.name for column in Pair.__table__.primary_key] == ["left", "right"]
+    with pytest.raises(AttributeError, match="__table__"):
+
+        class Word(Late, Own):
+            pass
