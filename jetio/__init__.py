@@ -21,7 +21,7 @@ from .crud import Change, CrudRouter
 from .crud.hooks import add_hooks
 from .crud.query import parse_key, refuse_unknown
 from .crud.violations import violation_problem
-from .database import Database, UnitOfWork, create_tables
+from .database import Database, UnitOfWork
 from .defaults import database as default_database
 from .defaults import settings as default_settings
 from .dependencies import BodySpec
@@ -52,6 +52,7 @@ from .resource import add_rules, resource_of
 from .routing import Application, Endpoint
 from .schemas import read_schema, schemas_for
 from .security import SecurityContext
+from .tables import create_tables
 
 __version__ = "0.1.0"
 

@@ -389,6 +389,7 @@ class Jetio(Starlette):
             stack.push_async_callback(self.database.close)
             if self.settings.create_tables:
                 await self.database.create_tables(self.metadata)
+                await self.database.tell_stale_tables(self.metadata)
             for task in self.start_tasks:
                 await called(task)
             state = None

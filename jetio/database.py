@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Executable, MetaData
 from sqlalchemy.ext.asyncio import (
-    AsyncConnection,
     AsyncEngine,
     AsyncSession,
     async_sessionmaker,
@@ -21,22 +20,14 @@ from sqlalchemy.ext.asyncio import (
 from .config import DEFAULT_DATABASE_URL
 from .dialects import Busy, Query, Result, Transaction, dialect_for
 from .dialects.sqlite import BEGIN_OPTION
+from .tables import create_tables, tell_stale_tables
 
-__all__ = ["Database", "UnitOfWork", "create_tables"]
+__all__ = ["Database", "UnitOfWork"]
 
 _log = logging.getLogger("jetio.database")
 _SHAPES = 1000
 T = TypeVar("T")
 TRIES = 3
-
-
-# Between look and CREATE another process may make the table; SQLite's BEGIN IMMEDIATE keeps others out.
-# PostgreSQL's lock ends with the transaction. The number and the name only have to be the same everywhere.
-_ONE_CREATOR: Mapping[str, tuple[str | None, str | None]] = {
-    "postgresql": ("SELECT pg_advisory_xact_lock(7412095331)", None),
-    "mysql": ("SELECT GET_LOCK('jetio_tables', 10)", "DO RELEASE_LOCK('jetio_tables')"),
-    "mariadb": ("SELECT GET_LOCK('jetio_tables', 10)", "DO RELEASE_LOCK('jetio_tables')"),
-}
 
 
 class Database:
@@ -150,6 +141,11 @@ class Database:
         async with self.engine.begin() as connection:
             await create_tables(connection, metadata)
 
+    async def tell_stale_tables(self, metadata: MetaData) -> None:
+        """Log a warning for each table that lacks columns of its model."""
+        async with self.engine.connect() as connection:
+            await tell_stale_tables(connection, metadata)
+
     async def close(self) -> None:
         """Close every connection; a later use opens new ones."""
         if "driver" in self.__dict__ and self.driver is not None:
@@ -157,18 +153,6 @@ class Database:
             del self.__dict__["driver"]
         if "engine" in self.__dict__:
             await self.engine.dispose()
-
-
-async def create_tables(connection: AsyncConnection, metadata: MetaData) -> None:
-    """Make the tables that are missing, inside the connection's transaction; one creator at a time."""
-    begin, end = _ONE_CREATOR.get(connection.dialect.name, (None, None))
-    if begin is not None:
-        await connection.exec_driver_sql(begin)
-    try:
-        await connection.run_sync(metadata.create_all)
-    finally:
-        if end is not None:
-            await connection.exec_driver_sql(end)
 
 
 class UnitOfWork:
