@@ -18,6 +18,7 @@ from .callers import (
 from .events import AuthEvent
 from .jwt import TokenError
 from .mixins import JetioApprovalMixin, JetioAuthMixin
+from .passkey_settings import PasskeySettings
 from .passwords import PasswordPolicy, get_password_hash, verify_password
 from .router import AuthRouter
 from .settings import AuthSettings, JWTConfig, Lockout
@@ -36,6 +37,7 @@ __all__ = [
     "JetioAuthMixin",
     "Lockout",
     "OptionalUser",
+    "PasskeySettings",
     "PasswordPolicy",
     "RemoteIssuer",
     "RequireLogin",

@@ -39,6 +39,7 @@ FEATURES: Mapping[str, Feature] = {
     "events": Feature(standard=True),
     "api_tokens": Feature(),
     "totp": Feature(extra="mfa", packages=("pyotp", "qrcode")),
+    "passkeys": Feature(extra="passkeys", packages=("webauthn",)),
     "approval": Feature(columns=("approval_status",), mixin="JetioApprovalMixin"),
     "device_login": Feature(),
     "impersonation": Feature(),

@@ -83,6 +83,11 @@ class Passwords:
         """What an account without password stores: no password matches it, and no two are alike."""
         return "!" + secrets.token_urlsafe(32)
 
+    @staticmethod
+    def is_usable(stored: str | None) -> bool:
+        """Whether some password could match what an account stores."""
+        return bool(stored) and not str(stored).startswith("!")
+
     def check(self, password: str, pointer: str = "/password") -> None:
         """Raises a 422 that says what is wrong with a new password; `pointer` names its field in the body."""
         _refuse([*self._too_short(password), *self._unhashable(password)], pointer)

@@ -45,11 +45,13 @@ from .endpoints.jwks import key_routes
 from .endpoints.login import LoginOperation
 from .endpoints.me import MeOperation
 from .endpoints.mfa import mfa_login_routes, mfa_routes
+from .endpoints.passkeys import passkey_routes
 from .endpoints.password import password_routes
 from .endpoints.refresh import refresh_routes
 from .endpoints.register import RegisterOperation
 from .endpoints.sessions import logout_routes, session_routes
 from .events import AuthEvent, Events
+from .extras import make_factors, make_passkeys
 from .features import features_of
 from .grants.api_tokens import ApiTokens
 from .grants.device import DeviceLogins, hide_secrets
@@ -57,13 +59,12 @@ from .grants.impersonation import Impersonation
 from .grants.refresh import RefreshTokens
 from .logins import Logins
 from .model import Account, columns_of, guard_model, key_of, read_user_model, table_of
+from .passkey_settings import PasskeySettings
 from .password_change import PasswordChange
 from .passwords import PasswordPolicy
 from .policies import AdminOnly, SelfOrAdmin
 from .programs import Programs
-from .recovery import RecoveryCodes
 from .rules import NO_ACCOUNTS, AuthRules
-from .sealing import Seal
 from .sessions import Device, Sessions
 from .settings import JWTConfig, Lockout, environment, weaknesses
 from .tables import (
@@ -72,13 +73,13 @@ from .tables import (
     attempts_table,
     device_table,
     events_table,
-    factor_tables,
     session_tables,
 )
 from .throttle import Throttle
 
 if TYPE_CHECKING:
     from .factors import SecondFactors
+    from .passkeys import Passkeys
 
 __all__ = ["AuthRouter"]
 
@@ -95,6 +96,7 @@ _ROUTES: Mapping[str, Routes] = {
     "change_password": password_routes,
     "api_tokens": api_token_routes,
     "totp": mfa_routes,
+    "passkeys": passkey_routes,
     "device_login": device_routes,
 }
 _ADMIN_ROUTES: Mapping[str, Routes] = {
@@ -102,7 +104,7 @@ _ADMIN_ROUTES: Mapping[str, Routes] = {
     "impersonation": impersonation_routes,
 }
 _REVIEW_ROUTES: Mapping[str, Routes] = {"approval": approval_routes}
-_OF_ACCOUNTS = frozenset({"authenticator", "accounts", "approval", "logins", "events", "factors"})
+_OF_ACCOUNTS = frozenset({"authenticator", "accounts", "approval", "logins", "events", "factors", "passkeys"})
 
 
 class AuthRouter(AuthRules):
@@ -114,8 +116,10 @@ class AuthRouter(AuthRules):
     at start. `disable=` takes away some of sessions, refresh, change_password and events, which are kept for
     `events_days`. `issuers=[RemoteIssuer(...)]` accepts tokens of others too; with them the model may be left
     out, and then there are no accounts. `approval="admin"`, or a model with JetioApprovalMixin: whoever registers
-    waits for an admin. `database` is one for accounts alone, `create_tables` whether its tables are made at the
-    start (None: outside of production). Mistakes in the model are raised as ConfigError when the application is built.
+    waits for an admin. `enable=["totp"]`: second factors; `passkeys=PasskeySettings(...)`, or `enable=["passkeys"]`
+    with `DOMAIN` set: logins with passkeys. `database` is one for accounts alone, `create_tables` whether its tables
+    are made at the start (None: outside of production). Mistakes in the model are raised as ConfigError when the
+    application is built.
     """
 
     def __init__(
@@ -139,6 +143,7 @@ class AuthRouter(AuthRules):
         approval: str | None = None,
         database: Database | None = None,
         create_tables: bool | None = None,
+        passkeys: PasskeySettings | None = None,
         events_days: int = 90,
         enable: Sequence[str] = (),
         disable: Sequence[str] = (),
@@ -147,6 +152,7 @@ class AuthRouter(AuthRules):
         if approval not in (None, "admin"):
             raise ConfigError(f'AuthRouter(approval={approval!r}) is not known; write approval="admin"')
         enable = [*enable, "approval"] if approval is not None and user_model is not None else enable
+        enable = [*enable, "passkeys"] if passkeys is not None and user_model is not None else enable
         self.features = features_of(enable, disable, columns_of(user_model) if user_model is not None else ())
         self.prefix, self.session_prefix = prefix, session_prefix
         self.login_path, self.accepts_issuers = login_path, bool(issuers)
@@ -174,6 +180,7 @@ class AuthRouter(AuthRules):
                 default_admin,
                 approval,
                 database,
+                passkeys,
                 enable,
                 disable,
             )
@@ -211,9 +218,10 @@ class AuthRouter(AuthRules):
             self._context, password or PasswordPolicy(), throttle, lockout or Lockout(), self.events
         )
         self.logins = self._make_logins(tables)
-        self.factors = self._make_factors(key_of(user_model), throttle, lockout or Lockout())
-        if self.factors is not None:
-            self.logins.second_factor = self.factors.ask
+        self.factors: SecondFactors | None = None
+        self.passkeys: Passkeys | None = None
+        if (key := key_of(user_model)) is not None:
+            self._make_second_factors(key, passkeys, throttle, lockout or Lockout())
         if self._has("approval"):
             self.approval = Approval(self._context, self.accounts, self.events)
             self.logins.conditions.append(self.approval.admit)
@@ -341,6 +349,8 @@ class AuthRouter(AuthRules):
             return
         app.on_build.append(self._check_model)
         app.start_checks.append(self._check_settings)
+        if self.passkeys is not None:
+            app.start_checks.append(self.passkeys.mistakes)
         app.start_tasks.append(self._start)
         if self._context.own is not None:
             app.on_event("shutdown")(self._context.own.close)
@@ -395,27 +405,15 @@ class AuthRouter(AuthRules):
         changes = PasswordChange(context, self.accounts)
         return Logins(context, finder, changes, self.events, self._claims_of, sessions, refresh)
 
-    def _make_factors(
-        self, key: Column[Any] | None, throttle: Throttle, lockout: Lockout
-    ) -> SecondFactors | None:
-        if not self._has("totp") or key is None:
-            return None
-        # These import packages of the extra `mfa`.
-        from .factors import SecondFactors
-        from .totp import Totp
-
-        tables = factor_tables(key)
-        seal = Seal(partial(self.authenticator.derived_keys, "totp"))
-        return SecondFactors(
-            self._context,
-            self.authenticator,
-            Totp(self._context, tables.totp, seal),
-            RecoveryCodes(self._context, tables.recovery),
-            throttle,
-            lockout,
-            self.events,
-            self.logins.sessions,
-        )
+    def _make_second_factors(
+        self, key: Column[Any], given: PasskeySettings | None, throttle: Throttle, lockout: Lockout
+    ) -> None:
+        shared = (key, throttle, lockout, self.events, self.logins.sessions)
+        if self._has("totp"):
+            self.factors = make_factors(self._context, self.authenticator, *shared)
+            self.logins.second_factor = self.factors.ask
+        if self._has("passkeys"):
+            self.passkeys = make_passkeys(self._context, given, *shared)
 
     def required_factors(self) -> SecondFactors:
         """The second factors, for what is there only with them; raises ConfigError."""
@@ -424,6 +422,14 @@ class AuthRouter(AuthRules):
                 _ = self._context.facts  # says what the key lacks
             raise ConfigError('second factors are off; write AuthRouter(..., enable=["totp"])')
         return self.factors
+
+    def required_passkeys(self) -> Passkeys:
+        """The passkeys, for what is there only with them; raises ConfigError."""
+        if self.passkeys is None:
+            if self._has("passkeys"):
+                _ = self._context.facts  # says what the key lacks
+            raise ConfigError('passkeys are off; write AuthRouter(..., enable=["passkeys"])')
+        return self.passkeys
 
     # ---- functions -----------------------------------------------------------------------------------------
 

@@ -68,6 +68,7 @@ POWERS = {
     "passlib": "jetio_auth/passwords.py",
     "pyotp": "jetio_auth/totp.py",
     "qrcode": "jetio_auth/totp.py",
+    "webauthn": "jetio_auth/ceremonies.py",
     "sqlite3": "jetio/dialects/",
     "aiosqlite": "jetio/dialects/",
     "asyncpg": "jetio/dialects/",

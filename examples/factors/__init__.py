@@ -1,0 +1,1 @@
+"""Vaults: second factors and passkeys, with a page to try them."""
