@@ -58,6 +58,9 @@ EVENTS = (
     "device.approved",
     "device.rejected",
     "device.redeemed",
+    "panel.created",
+    "panel.updated",
+    "panel.deleted",
 )
 
 

@@ -59,6 +59,7 @@ from .grants.impersonation import Impersonation
 from .grants.refresh import RefreshTokens
 from .logins import Logins
 from .model import Account, columns_of, guard_model, key_of, read_user_model, table_of
+from .panel import PanelAccounts
 from .passkey_settings import PasskeySettings
 from .password_change import PasswordChange
 from .passwords import PasswordPolicy
@@ -278,6 +279,11 @@ class AuthRouter(AuthRules):
             "me": self._me_path,
             "device": f"{self.prefix}/cli-login",
         }
+
+    @property
+    def panel(self) -> PanelAccounts:
+        """These accounts, as the admin panel meets them."""
+        return PanelAccounts(self)
 
     # ---- register ------------------------------------------------------------------------------------------
 

@@ -65,6 +65,7 @@ FLOORS: tuple[tuple[int, str], ...] = (
 POWERS = {
     # One place per power: who alone may import what (a folder ends with a slash).
     "jose": "jetio_auth/jwt.py",
+    "starlette_admin": "jetio/contrib/admin/",
     "passlib": "jetio_auth/passwords.py",
     "pyotp": "jetio_auth/totp.py",
     "qrcode": "jetio_auth/totp.py",

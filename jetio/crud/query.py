@@ -36,13 +36,17 @@ class Paging:
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """A parsed list request. One row more than `limit` is fetched to know whether more follow."""
+    """A parsed list request. One row more than `limit` is fetched to know whether more follow.
+
+    `order` names fields, each with whether it descends; the key follows them.
+    """
 
     limit: int
     offset: int
     style: str
     count: bool = False
     pairs: tuple[tuple[str, str], ...] = ()
+    order: tuple[tuple[str, bool], ...] = ()
 
     @property
     def page(self) -> int:

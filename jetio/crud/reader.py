@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -57,7 +57,10 @@ class Reader:
         """A page; the total is told when this page reaches the end, or when it was asked for."""
         if query.limit == 0:
             return Page([], False, await self.count(work, scopes))
-        prepared, values = self._prepare(work, "page", scopes, lambda own: sql.select_page(self.view, own))
+        order = query.order
+        prepared, values = self._prepare(
+            work, ("page", order), scopes, lambda own: sql.select_page(self.view, own, order)
+        )
         values |= {"limit": query.limit + 1, "offset": query.offset}
         result = await self._first(work, prepared, values, alone=not query.count)
         more = len(result.rows) > query.limit
@@ -111,7 +114,7 @@ class Reader:
         return await work.run(query, values)
 
     def _prepare(
-        self, work: UnitOfWork, name: str, scopes: Scopes, build: Callable[[Scopes], Any]
+        self, work: UnitOfWork, name: Hashable, scopes: Scopes, build: Callable[[Scopes], Any]
     ) -> tuple[Query, dict[str, Any]]:
         clauses = [clause_of(scopes.get(path)) for path in self.paths]
         query, binds = shaped(

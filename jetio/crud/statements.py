@@ -101,13 +101,22 @@ def _target(embed: Embed, scopes: Mapping[str, Decision]) -> FromClause:
     return select(table).where(*clauses).subquery(name) if clauses else table.alias(name)
 
 
-def select_page(view: View, scopes: Mapping[str, Decision]) -> Select[Any]:
-    """A page in the order of the key; parameters `limit` and `offset`."""
+def select_page(
+    view: View, scopes: Mapping[str, Decision], order: Sequence[tuple[str, bool]] = ()
+) -> Select[Any]:
+    """A page by these fields, then by the key; parameters `limit` and `offset`."""
     limit, offset = (bindparam(name, type_=BigInteger()) for name in ("limit", "offset"))
-    order = [item.column for item in view.resource.key]
+    wanted = [part for name, descends in order for part in _ordered(view.resource.fields[name], descends)]
+    keys = [item.column for item in view.resource.key]
     rule = _rule(view.resource.table, scopes.get(""))
     rows = select_rows(view, scopes).where(*_kind(view.resource), *rule)
-    return rows.order_by(*order).limit(limit).offset(offset)
+    return rows.order_by(*wanted, *keys).limit(limit).offset(offset)
+
+
+def _ordered(item: Field, descends: bool) -> list[ColumnElement[Any]]:
+    """NULL comes last whichever way and on every database."""
+    first: list[ColumnElement[Any]] = [item.column.is_(None)] if item.nullable else []
+    return [*first, item.column.desc() if descends else item.column.asc()]
 
 
 def select_one(view: View, scopes: Mapping[str, Decision], *, lock: bool = False) -> Select[Any]:

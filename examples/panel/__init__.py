@@ -1,0 +1,1 @@
+"""An admin panel over the blog."""

@@ -1,0 +1,1 @@
+"""Well-kept libraries behind our principals and policies; each needs its own extra."""

@@ -1,0 +1,184 @@
+"""The pages: starlette-admin with templates, sessions and headers of ours."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from jinja2 import BaseLoader, Environment, PackageLoader, TemplateNotFound
+from markupsafe import Markup, escape
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount, Route, Router
+from starlette.types import ASGIApp
+from starlette_admin.auth import AdminUser
+from starlette_admin.base import BaseAdmin
+from starlette_admin.flash import FlashMiddleware
+from starlette_admin.routing import route
+from starlette_admin.views import CustomView
+
+from ...errors import Problem
+from .asking import Answer
+from .door import NONCE, own_page, refuse_other_sites
+from .signing import Signing
+from .view import RowView
+
+__all__ = ["AdminUser", "Site"]
+
+ROUTES = "panel"
+
+
+class Site(BaseAdmin):
+    """starlette-admin without its own sessions, tokens and remote fonts: the door stands before it."""
+
+    def __init__(self, title: str, path: str, views: list[RowView], signing: Signing | None) -> None:
+        # It tells form values at this level, passwords among them.
+        logging.getLogger("starlette_admin").setLevel(logging.WARNING)
+        self.signing, self.path = signing, path
+        super().__init__(
+            title=title,
+            base_url=path,
+            route_name=ROUTES,
+            templates_dir="",
+            index_view=_Index(),
+            timezone_config=None,
+        )
+        for view in views:
+            self.add_view(view)
+
+    def _setup_templates(self) -> None:
+        super()._setup_templates()
+        env: Environment = self.templates.env
+        own = PackageLoader("jetio.contrib.admin", "templates")
+        env.loader = _Marked([own, *_package_loaders(env)])
+        known: dict[str, Any] = env.globals
+        known |= {"is_auth_enabled": True, "nonce": lambda: NONCE.get(), "row_views": self._model_views}
+        known["csrf_input"] = _csrf_input
+
+    # The key is not known yet, and the door looks at tokens.
+    def _ensure_secret_key(self) -> None:
+        pass
+
+    def _init_flash(self) -> None:
+        pass
+
+    def _init_csrf(self) -> None:
+        pass
+
+    def _init_auth(self) -> None:
+        if self.signing is not None:
+            self.routes += [
+                Route("/login", self._login_page, methods=["GET"], name="login"),
+                Route("/login", self._enter, methods=["POST"]),
+                Route("/logout", self._leave, methods=["POST"], name="logout"),
+            ]
+
+    def assemble(self, key: str) -> ASGIApp:
+        """The application of the pages. What nobody expected goes on to the writer of problems."""
+        inner = Starlette(routes=self.routes)
+        inner.state.ROUTE_NAME = ROUTES
+        handlers: dict[Any, Any] = {HTTPException: self._render_error, Problem: self._refused}
+        inner.middleware_stack = FlashMiddleware(
+            ExceptionMiddleware(inner.router, handlers=handlers), secret_key=key
+        )
+        return Router([Mount(self.path, app=inner, name=ROUTES)])
+
+    # ---- pages -----------------------------------------------------------------------------------
+
+    async def _login_page(self, request: Request) -> Response:
+        return self._template_response(request, "login.html", {"asks_code": False})
+
+    async def _enter(self, request: Request) -> Response:
+        """The cookies of a login, or the page again with what was wrong."""
+        refuse_other_sites(request)
+        form = await request.form()
+        name, password, code = (str(form.get(part) or "") for part in ("username", "password", "code"))
+        assert self.signing is not None  # noqa: S101 - the route is there with it
+        try:
+            answer = await self.signing.enter(request, name, password, code)
+        except Problem as problem:
+            if problem.status >= 500:
+                raise
+            context = {"error": problem.detail, "name": name, "asks_code": problem.code == "mfa_required"}
+            page = self._template_response(request, "login.html", context, status_code=problem.status)
+            _add_headers(page, problem.headers, ("retry-after",))
+            return page
+        start = f"{request.scope.get('root_path', '')}/"
+        return _moved(own_page(request.query_params.get("next"), start), answer)
+
+    async def _leave(self, request: Request) -> Response:
+        assert self.signing is not None  # noqa: S101 - the route is there with it
+        answer = await self.signing.leave(request)
+        return _moved(f"{request.scope.get('root_path', '')}/login", answer)
+
+    async def _refused(self, request: Request, problem: Exception) -> Response:
+        assert isinstance(problem, Problem)  # noqa: S101 - registered for it
+        if problem.status >= 500:
+            raise problem
+        shown = HTTPException(problem.status, problem.detail)
+        return await self._render_error(request, shown)
+
+
+class _Index(CustomView):
+    """The tables that the person may list, each with its rows counted."""
+
+    path = "/"
+    route_name = "index"
+    add_to_menu = False
+    menu_label = ""
+
+    @route("")
+    async def index(self, request: Request) -> Response:
+        site = self._admin
+        assert isinstance(site, Site)  # noqa: S101 - made for it alone
+        views = [view for view in site._model_views if view.is_accessible(request)]
+        counted = [(view, await view.count(request)) for view in views]
+        return site._template_response(request, "index.html", {"counted": counted, "title": site.title})
+
+
+class _Marked(BaseLoader):
+    """Templates whose scripts carry the nonce of the page: what a value might smuggle in does not."""
+
+    def __init__(self, loaders: list[BaseLoader]) -> None:
+        self._loaders = loaders
+
+    def get_source(
+        self, environment: Environment, template: str
+    ) -> tuple[str, str | None, Callable[[], bool] | None]:
+        for loader in self._loaders:
+            try:
+                source, name, fresh = loader.get_source(environment, template)
+            except TemplateNotFound:
+                continue
+            return source.replace("<script", '<script nonce="{{ nonce() }}"'), name, fresh
+        raise TemplateNotFound(template)
+
+
+def _package_loaders(env: Environment) -> list[BaseLoader]:
+    """All but the first, which would look for templates in the working directory."""
+    assert env.loader is not None  # noqa: S101 - set a line before
+    loaders: list[BaseLoader] = env.loader.loaders  # type: ignore[attr-defined]
+    return loaders[1:]
+
+
+def _csrf_input(request: Request) -> Markup:
+    return Markup('<input type="hidden" name="csrftoken" value="{}">').format(
+        escape(request.state.csrf_token)
+    )
+
+
+def _moved(address: str, answer: Answer) -> Response:
+    """A redirect with the cookies of an answer."""
+    response = RedirectResponse(address, 303)
+    response.raw_headers += [(name, value) for name, value in answer.headers if name.lower() == b"set-cookie"]
+    return response
+
+
+def _add_headers(response: Response, headers: Any, names: tuple[str, ...]) -> None:
+    for name, value in headers.items():
+        if name.lower() in names:
+            response.headers[name] = value

@@ -1,0 +1,239 @@
+"""The admin panel: the same rows, fields, rules and hooks as the REST routes."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.contrib.magazine import Article, Desk, Mood, Seat, Section, errors_of, magazine, words
+
+
+@pytest.fixture
+def desk(sqlite_url: str) -> Iterator[Desk]:
+    with magazine(sqlite_url) as found:
+        assert found.sign_in("root").headers["location"] == "/admin/"
+        yield found
+
+
+def test_lists_obey_rule_search_and_order(database_url: str) -> None:
+    """A row that the rule hides is in no list, under no search and in no count; NULL comes last in both orders."""
+    with magazine(database_url) as desk:
+        desk.sign_in("root")
+        desk.add(
+            Article(title="Alpha 100%", stars=2, note="needle"),
+            Article(title="Beta", body="Needlework"),
+            Article(title="Gamma", stars=5),
+            Article(title="Needle in the attic", stars=3, shelved=True),
+        )
+        assert " of 3 " in desk.page("/articles/list")
+        assert "attic" not in desk.page("/articles/list")
+        found = desk.page("/articles/list?q=NEEDLE")
+        assert "Beta" in found
+        assert " of 1 " in found
+        assert "Alpha 100%" in desk.page("/articles/list?q=100%25")
+        assert "Beta" not in desk.page("/articles/list?q=100%25")
+        assert "Gamma" in desk.page("/articles/list?q=3")  # by its key
+        rising = desk.page("/articles/list?sort=stars__asc")
+        assert rising.index("Alpha") < rising.index("Gamma") < rising.index("Beta")
+        falling = desk.page("/articles/list?sort=stars__desc&page_size=10")
+        assert falling.index("Gamma") < falling.index("Alpha") < falling.index("Beta")
+        found = desk.client.get("/admin/_api/articles/relation-lookup?pks=1&pks=3&pks=4&pks=x").json()
+        assert sorted(item["_key"] for item in found["items"]) == ["1", "3"]
+        assert desk.client.get("/admin/articles/detail?pk=4").status_code == 404
+        assert "Articles 3" in desk.page("/")
+
+
+def test_a_field_that_the_api_hides_is_nowhere(desk: Desk) -> None:
+    """Hidden columns and hashes are on no page; a sort by one is not done; what is only written is never shown."""
+    desk.add(Article(title="Alpha", note="between us", door_pin="8812"))
+    for path in ("/articles/list", "/articles/detail?pk=1", "/articles/edit?pk=1", "/articles/create"):
+        page = desk.client.get(f"/admin{path}").text
+        assert "between us" not in page
+        assert "8812" not in page
+        assert 'name="note"' not in page
+    assert 'type="password"' in desk.client.get("/admin/articles/edit?pk=1").text
+    assert desk.client.get("/admin/articles/list?sort=note__asc").status_code == 200
+    for path in ("/users/list", "/users/detail?pk=1", "/users/edit?pk=1"):
+        page = desk.client.get(f"/admin{path}").text
+        assert "hashed_password" not in page
+        assert "$2b$" not in page
+
+
+def test_a_row_is_created_changed_and_deleted(desk: Desk) -> None:
+    """Each kind of input becomes its value; the hooks of the router see the change, the owner is the caller."""
+    answer = desk.send(
+        "/articles/create",
+        title="First <i>news</i>", body="one\r\ntwo", mood="loud", stars="4", price="12.50",
+        at="2026-01-02T10:11", extra='{"a": [1]}', door_pin="",
+    )  # fmt: skip
+    assert answer.status_code == 303, errors_of(answer.text)
+    row = desk.client.get("/articles/1").json()
+    assert row == {
+        "id": 1, "title": "First <i>news</i>", "body": "one\ntwo", "mood": "loud", "stars": 4, "price": "12.50",
+        "at": "2026-01-02T10:11:00Z", "extra": {"a": [1]}, "shelved": False, "section_id": None, "author_id": 1,
+    }  # fmt: skip
+    shown = desk.client.get("/admin/articles/detail?pk=1").text
+    assert "First &lt;i&gt;news&lt;/i&gt;" in shown
+    assert "<i>news" not in shown
+
+    same = {"title": "First <i>news</i>", "body": "one\r\ntwo", "mood": "loud", "price": "12.50"}
+    same |= {"at": "2026-01-02T10:11", "extra": '{\r\n  "a": [\r\n    1\r\n  ]\r\n}', "section_id": ""}
+    assert desk.send("/articles/edit?pk=1", **same, stars="", door_pin="7").status_code == 303
+    assert desk.seen[-1] == ("update", {"stars": None, "door_pin": "7"})
+    assert desk.send("/articles/edit?pk=1", **same, stars="", door_pin="").status_code == 303
+    assert desk.seen[-1] == ("update", {})
+
+    assert desk.delete("articles", "1").json() == {"redirect": "http://desk.example/admin/articles/list"}
+    assert desk.client.get("/articles/1").status_code == 404
+    assert desk.delete("articles", "1").status_code == 400
+
+
+def test_what_is_refused_stands_beside_its_field(desk: Desk) -> None:
+    """The schema's words beside the inputs, everything else above the form; nothing is written or lost."""
+    answer = desk.send("/articles/create", title="x", stars="many", price="1.234", mood="angry", body="kept")
+    assert answer.status_code == 422
+    assert set(errors_of(answer.text)) == {"title", "stars", "price", "mood"}
+    assert errors_of(answer.text)["title"] == "String should have at least 3 characters"
+    assert "kept" in answer.text
+    answer = desk.send("/articles/create", title="Long enough", extra="{not json")
+    assert errors_of(answer.text) == {"extra": "This is not JSON"}
+    answer = desk.send("/articles/create", title="Forbidden")
+    assert answer.status_code == 422
+    assert "This word is taken" in words(answer.text)
+    answer = desk.send("/articles/create", title="Too good", stars="9")
+    assert answer.status_code == 422
+    assert "outside of what you may write" in words(answer.text)
+    assert desk.client.get("/articles").json() == []
+    desk.add(Section(name="Sports"))
+    answer = desk.send("/sections/create", name="Sports", open="on")
+    assert list(errors_of(answer.text)) == ["name"]
+
+
+def test_a_relation_shows_visible_rows_only(desk: Desk) -> None:
+    """A foreign key is shown by its row's title; of a row that the caller may not see by its key, which stays."""
+    desk.add(Section(name="Sports"), Section(name="Vault", open=False))
+    desk.add(Article(title="Alpha", section_id=1), Article(title="Beta", section_id=2))
+    shown = desk.page("/articles/list")
+    assert "Sports" in shown
+    assert "#2" in shown
+    assert "Vault" not in shown
+    assert "/admin/sections/detail?pk=2" not in desk.client.get("/admin/articles/detail?pk=2").text
+    found = desk.client.get("/admin/_api/sections/relation-lookup").json()
+    assert [item["_meta"]["repr"] for item in found["items"]] == ["Sports"]
+    form = desk.client.get("/admin/articles/edit?pk=2").text
+    assert '<option value="2" selected>' in form
+    assert desk.send("/articles/edit?pk=2", title="Beta two", body="", section_id="2").status_code == 303
+    assert desk.seen[-1] == ("update", {"title": "Beta two"})
+    answer = desk.send("/articles/edit?pk=1", title="Alpha", body="", section_id="2")
+    assert list(errors_of(answer.text)) == ["section_id"]
+
+
+def test_pages_offer_what_the_router_has(desk: Desk) -> None:
+    """Without a route or the right to it there is no button and no page; keys of several parts have addresses."""
+    desk.add(Seat(line="A/1, left", number=7))
+    listed = desk.client.get("/admin/seats/list").text
+    assert "/admin/seats/create" not in listed
+    assert 'data-sa-name="delete"' not in listed
+    assert desk.client.get("/admin/seats/create").status_code == 403
+    assert desk.delete("seats", "A,7").status_code == 400
+    key = "A%252F1%252C%2520left%2C7"
+    assert f"/admin/seats/detail?pk={key}" in listed
+    assert desk.send(f"/seats/edit?pk={key}", holder="Ann").status_code == 303
+    assert "Ann" in desk.page(f"/seats/detail?pk={key}")
+    for path in ("import", "inline-edit?pk=1&field=holder"):
+        answer = desk.client.post(f"/admin/_api/seats/{path}", headers={"X-CSRFToken": desk.token()})
+        assert answer.status_code == 403
+
+
+def test_several_rows_are_deleted_one_by_one(desk: Desk) -> None:
+    """Rows that are ticked go through the rule one after the other."""
+    desk.add(*(Article(title=f"Number {number}") for number in range(3)))
+    token = {"X-CSRFToken": desk.token()}
+    answer = desk.client.post("/admin/_api/articles/action?name=delete&pks=1&pks=3", headers=token)
+    assert answer.status_code == 200
+    assert [row["id"] for row in desk.client.get("/articles").json()] == [2]
+    answer = desk.client.post("/admin/_api/articles/action?name=delete&pks=2&pks=9", headers=token)
+    assert answer.json() == {"msg": "1 deleted; then: There is nothing here"}
+    assert desk.client.post("/admin/_api/articles/action?name=export", headers=token).status_code == 400
+
+
+ADDRESSES = (
+    "/articles/list?page=99999999999999999999999",
+    "/articles/list?page=-1&sort=__&sort=title__sideways&cols=,,",
+    "/articles/list?filter=" + "(" * 3000,
+    "/articles/list?q=%00%ff%22%27;--&page_size=25",
+    "/_api/articles/relation-lookup?skip=99999999999999999999&limit=x&q=%00",
+    "/_api/articles/relation-lookup?" + "&".join(f"pks={number}" for number in range(1000)),
+    "/articles/detail?pk=%00",
+    "/articles/detail?pk=%25%30%30",
+    "/articles/detail?pk=9999999999999999999999999",
+    "/seats/detail?pk=,,,,",
+    "/seats/detail?pk=%00,1",
+    "/articles/edit?pk=../users/1",
+    "/nothing/list",
+    "/_files/x/../../etc/passwd",
+    "/static/../fields.py",
+)
+
+
+def test_no_address_breaks_the_panel(desk: Desk) -> None:
+    """Whatever stands in an address of the panel, the answer is a page or a refusal."""
+    answers = {path: desk.client.get(f"/admin{path}").status_code for path in ADDRESSES}
+    assert {path[:60]: status for path, status in answers.items() if status not in (200, 400, 404)} == {}
+
+
+def test_no_body_breaks_the_panel(desk: Desk) -> None:
+    """A body that is no form is refused."""
+    token = {"X-CSRFToken": desk.token()}
+    for media in ("multipart/form-data; boundary=x", "multipart/form-data", "text/plain", ""):
+        for body in (b"", b"--x", b"--x\r\nContent-Disposition: form-data\r\n\r\n\r\n--x--", b"\xff=%ff&a"):
+            answer = desk.client.post(
+                "/admin/articles/create", content=body, headers={**token, "content-type": media}
+            )
+            assert answer.status_code in (400, 422), (media, body)
+
+
+def test_texts_that_no_row_can_hold_are_refused(desk: Desk) -> None:
+    """NUL is told above the form; a form beyond the body limit is 413."""
+    answer = desk.send("/articles/create", title="a\0bc")
+    assert answer.status_code == 422
+    assert "NUL" in words(answer.text)
+    assert desk.send("/articles/create", title="Long", body="x" * 1_100_000).status_code == 413
+
+
+def test_changes_are_written_down(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """Each change is an event with the table, the key and the names of the fields, never the values."""
+    with caplog.at_level(logging.DEBUG):
+        desk.send("/articles/create", title="Secret title", door_pin="4711")
+        desk.send("/articles/edit?pk=1", title="Other title", body="")
+        desk.delete("articles", "1")
+    events = desk.client.get("/admin/auth-events").json()
+    found = [event for event in events if event["name"].startswith("panel.")]
+    assert [event["name"] for event in found] == ["panel.deleted", "panel.updated", "panel.created"]
+    assert found[1]["detail"] == {"model": "articles", "key": "1", "fields": ["title"]}
+    assert {event["user_id"] for event in found} == {"1"}
+    told = [record.getMessage() for record in caplog.records]
+    assert "panel.created articles 1 by 1" in told
+    assert not any("4711" in line or "Secret title" in line for line in told)
+
+
+def test_a_choice_is_shown_by_its_value(desk: Desk) -> None:
+    """Enums are chosen from a list, and an edit keeps the one that was."""
+    desk.add(Article(title="Alpha", mood=Mood.loud))
+    form = desk.client.get("/admin/articles/edit?pk=1").text
+    assert form.count("<option") >= 4
+    assert "loud" in desk.page("/articles/list")
+    assert desk.send("/articles/edit?pk=1", title="Alpha", body="", mood="").status_code == 303
+    assert desk.client.get("/articles/1").json()["mood"] is None
+
+
+def test_nothing_is_imported_before_it_is_used() -> None:
+    """Neither the package nor its templates are read by an application that has no panel, or is not built."""
+    code = "import sys, jetio, jetio.contrib.admin; print([m for m in sys.modules if m[:6] in ('starle', 'jinja2')])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "starlette_admin" not in found.stdout
+    assert "jinja2" not in found.stdout
