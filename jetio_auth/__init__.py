@@ -17,7 +17,16 @@ from .callers import (
 )
 from .events import AuthEvent
 from .jwt import TokenError
-from .mixins import JetioApprovalMixin, JetioAuthMixin
+from .mail import Letter, Mailer
+from .mail_settings import Mail, MailSettings
+from .mixins import (
+    JetioApprovalMixin,
+    JetioAuthMixin,
+    JetioAuthWithResetMixin,
+    JetioEmailConfirmationMixin,
+    JetioFullAuthMixin,
+    JetioPasswordResetMixin,
+)
 from .passkey_settings import PasskeySettings
 from .passwords import PasswordPolicy, get_password_hash, verify_password
 from .router import AuthRouter
@@ -35,7 +44,15 @@ __all__ = [
     "JWTConfig",
     "JetioApprovalMixin",
     "JetioAuthMixin",
+    "JetioAuthWithResetMixin",
+    "JetioEmailConfirmationMixin",
+    "JetioFullAuthMixin",
+    "JetioPasswordResetMixin",
+    "Letter",
     "Lockout",
+    "Mail",
+    "MailSettings",
+    "Mailer",
     "OptionalUser",
     "PasskeySettings",
     "PasswordPolicy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -63,6 +64,11 @@ class Accounts:
     def facts(self) -> UserModel:
         """What the user model is to authentication."""
         return self._context.facts
+
+    @property
+    def policy(self) -> PasswordPolicy:
+        """What a new password must be."""
+        return self._policy
 
     @cached_property
     def passwords(self) -> Passwords:
@@ -127,6 +133,28 @@ class Accounts:
             return by_name, []
         return by_name, [Limit("login address", origin(address), rule.address_failures, rule.address_window)]
 
+    async def find(self, identity: str, field: str | None = None) -> Account | None:
+        """The account with this name, whatever its state; `field` None: in any login field."""
+        return await self._find(canonical_or_typed(identity), identity, field)
+
+    async def forget_failures(self, account: Account) -> None:
+        """The account has another password: what was guessed against the one before counts no more."""
+        by_name, _ = self._limits("", account, None)
+        await self._throttle.clear(self._context.database, by_name)
+
+    async def admit_mail(self, identity: str, *, address: str | None) -> None:
+        """Count a mail that is asked for in this name; raises 429 `rate_limited`, whether there is such an account."""
+        rule = self._lockout
+        limits = [Limit("mail name", canonical_or_typed(identity), rule.mails, rule.mail_window)]
+        if address is not None and self._counts(address):
+            limits.append(Limit("mail address", origin(address), rule.mails, rule.mail_window))
+        detail = "Too many mails were asked for; try again later"
+        await self._throttle.attempt(self._context.database, limits, detail)
+
+    def _counts(self, address: str) -> bool:
+        """Outside of production this machine itself is not counted: whoever tries things out is no attacker."""
+        return self._context.settings.production or not is_local(address)
+
     async def _find(self, name: str, typed: str, field: str | None) -> Account | None:
         """By the canonical name in each login field, then as it was typed, for rows from before.
 
@@ -166,12 +194,9 @@ class Accounts:
     async def admit_registration(
         self, values: Mapping[str, Any], password: str, *, address: str | None
     ) -> None:
-        """Count a registration from this address; raises 422 for the password, 429 `rate_limited`.
-
-        Outside of production this machine itself is not counted: whoever tries things out is no attacker.
-        """
+        """Count a registration from this address; raises 422 for the password, 429 `rate_limited`."""
         self.refuse_password(password, values)
-        if address is None or (not self._context.settings.production and is_local(address)):
+        if address is None or not self._counts(address):
             return
         rule = self._lockout
         limit = Limit("register address", origin(address), rule.registrations, rule.registration_window)
@@ -191,6 +216,27 @@ class Accounts:
             raise await self._refusal(session, error, values) from error
         await session.refresh(user)
         return user
+
+    async def register_unseen(self, session: AsyncSession, values: Mapping[str, Any], password: str) -> Any:
+        """As `register`, but None where another account has the email and nothing else is wrong.
+
+        Other columns are told as ever, and alike whether the email is taken: what is left of the values is tried
+        with an email that nobody has.
+        """
+        try:
+            return await self.register(session, values, password)
+        except Problem as problem:
+            if problem.code != "already_exists" or [entry.pointer for entry in problem.errors] != ["/email"]:
+                raise
+        await session.rollback()
+        nobodys = {**values, "email": f"{secrets.token_hex(6)}@example.invalid"}
+        session.add(self.facts.model(**nobodys, **{PASSWORD: Passwords.unusable()}))
+        try:
+            await session.flush()
+        except IntegrityError as error:
+            raise await self._refusal(session, error, values) from error
+        await session.rollback()
+        return None
 
     def refuse_password(self, password: str, values: Mapping[str, Any], pointer: str = "/password") -> None:
         """Raises 422 for a password that an account with these login names may not have."""
@@ -305,6 +351,8 @@ class Accounts:
         try:
             wanted = {field: canonical(name) for field, name in names.items()}
             wanted_state = {self.facts.admin_flag: True, **self._approved}
+            if self.facts.verified is not None:  # whoever runs the application vouches for the address
+                wanted_state[self.facts.verified] = True
             return [await self.register(session, {**wanted, **wanted_state}, password)]
         except ValidationError as problem:
             told = [f"{entry.pointer}: {entry.message}" for entry in problem.errors] or [problem.detail]

@@ -151,6 +151,8 @@ def _same_origin(connection: HTTPConnection) -> bool:
     site, origin = connection.headers.get("sec-fetch-site"), connection.headers.get("origin")
     if site is not None and site not in ("same-origin", "none"):
         return False
+    if origin == "null" and site == "same-origin":
+        return True  # a page without referrer, such as the one of a link in a mail, hides where it is
     return origin is None or _is_own(origin, connection)
 
 

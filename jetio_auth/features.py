@@ -9,6 +9,9 @@ from importlib.util import find_spec
 
 from jetio import ConfigError
 
+from .mixins import RESET_AT
+from .model import VERIFIED
+
 __all__ = ["FEATURES", "Feature", "features_of"]
 
 
@@ -43,6 +46,9 @@ FEATURES: Mapping[str, Feature] = {
     "approval": Feature(columns=("approval_status",), mixin="JetioApprovalMixin"),
     "device_login": Feature(),
     "impersonation": Feature(),
+    "verify_email": Feature(columns=VERIFIED, mixin="JetioEmailConfirmationMixin"),
+    "reset_password": Feature(columns=(RESET_AT,), mixin="JetioPasswordResetMixin"),
+    "magic_link": Feature(),
 }
 
 

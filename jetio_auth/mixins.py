@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
-__all__ = ["JetioApprovalMixin", "JetioAuthMixin"]
+from jetio import UtcDateTime
+
+__all__ = [
+    "RESET_AT",
+    "JetioApprovalMixin",
+    "JetioAuthMixin",
+    "JetioAuthWithResetMixin",
+    "JetioEmailConfirmationMixin",
+    "JetioFullAuthMixin",
+    "JetioPasswordResetMixin",
+]
+
+RESET_AT = "password_reset_at"
 
 
 def _unusable() -> str:
@@ -35,3 +48,23 @@ class JetioApprovalMixin:
     approval_status: Mapped[str] = mapped_column(
         String(20), default="pending", index=True, info={"jetio": {"read_only": True}}, sort_order=802
     )
+
+
+class JetioEmailConfirmationMixin:
+    """`email_confirmed`: whether the owner has opened a link that was sent there. Turns `verify_email` on."""
+
+    email_confirmed: Mapped[bool] = mapped_column(default=False, sort_order=802)
+
+
+class JetioPasswordResetMixin:
+    """`password_reset_at`: when the password was last reset by a link. Turns `reset_password` on."""
+
+    password_reset_at: Mapped[datetime | None] = mapped_column(UtcDateTime, info=_hidden(), sort_order=803)
+
+
+class JetioAuthWithResetMixin(JetioAuthMixin, JetioPasswordResetMixin):
+    """Accounts whose password can be reset by mail."""
+
+
+class JetioFullAuthMixin(JetioAuthMixin, JetioEmailConfirmationMixin, JetioPasswordResetMixin):
+    """Accounts with confirmed addresses, whose password can be reset by mail."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import (
+    Boolean,
     Column,
     Index,
     Select,
@@ -34,12 +35,15 @@ __all__ = [
     "PASSWORD",
     "PENDING",
     "REJECTED",
+    "VERIFIED",
     "UserModel",
     "columns_of",
     "guard_model",
+    "has_state",
     "key_of",
     "read_user_model",
     "table_of",
+    "unprove_on_set",
 ]
 
 ADMIN_FLAGS = ("is_admin", "is_superuser", "is_staff", "is_master")
@@ -50,9 +54,10 @@ PENDING, APPROVED, REJECTED = "pending", "approved", "rejected"
 _ON = ("is_active", "active")
 _OFF = ("is_disabled", "disabled")
 _ROLES = ("role", "roles", "permissions")
+VERIFIED = ("email_confirmed", "email_verified", "is_verified")
 _BY_ADMINS = (
     *_ROLES, "groups", "scopes",
-    *_ON, *_OFF, "is_verified", "is_approved", "email_verified", "email_confirmed",
+    *_ON, *_OFF, *VERIFIED, "is_approved",
 )  # fmt: skip
 
 Account = dict[str, Any]
@@ -73,6 +78,7 @@ class UserModel:
     switches: Mapping[str, bool]
     has_roles: bool
     approval: str | None = None
+    verified: str | None = None
 
     def select_by_key(self) -> Select[Any]:
         """The account with the key, parameter `key`."""
@@ -154,7 +160,12 @@ def guard_model(
         rules[name] = {"normalise": partial(canonical, longest=longest)}
         _normalise_on_set(getattr(model, name))
     add_rules(model, {name: rule for name, rule in rules.items() if name in columns}, floor)
-    add_hooks(model, hooks if columns.keys() & {*_ON, *_OFF} else {"before_delete": hooks["before_delete"]})
+    add_hooks(model, hooks)
+
+
+def has_state(model: type[Any]) -> bool:
+    """Whether an account may be switched off."""
+    return not columns_of(model).keys().isdisjoint({*_ON, *_OFF})
 
 
 def key_of(model: type[Any]) -> Column[Any] | None:
@@ -185,6 +196,25 @@ def _normalise_on_set(attribute: Any) -> None:
     """Objects that the application makes itself hold the canonical name too."""
     if not event.contains(attribute, "set", _canonical_on_set):
         event.listen(attribute, "set", _canonical_on_set, retval=True)
+
+
+def unprove_on_set(model: type[Any]) -> None:
+    """Objects that get another address from the application's own code are not confirmed any more."""
+    columns = columns_of(model)
+    flags = [name for name in VERIFIED if name in columns and _is_flag(columns[name])]
+    if "email" not in columns or not flags or getattr(model, _UNPROVED, False):
+        return
+    setattr(model, _UNPROVED, True)
+
+    def on_set(target: Any, value: Any, old: Any, initiator: Any) -> None:
+        known = canonical(value) if isinstance(value, str) else value
+        if mapped(target).persistent and old != known:
+            setattr(target, flags[0], False)
+
+    event.listen(model.email, "set", on_set)
+
+
+_UNPROVED = "__jetio_auth_unproved__"
 
 
 def _canonical_on_set(target: Any, value: Any, old: Any, initiator: Any) -> Any:
@@ -220,7 +250,8 @@ def read_user_model(
         raise ConfigError.of(mistakes)
     key = resource.key[0]
     roles = [name for name in _ROLES if name in columns]
-    decided = [APPROVAL] if approval else []
+    verified = next((name for name in VERIFIED if name in columns and _is_flag(columns[name])), None)
+    decided = [*([APPROVAL] if approval else []), *([verified] if verified is not None else [])]
     return UserModel(
         model=model,
         key=key.name,
@@ -234,6 +265,7 @@ def read_user_model(
         switches=switches,
         has_roles=bool(roles),
         approval=APPROVAL if approval else None,
+        verified=verified,
     )
 
 
@@ -276,6 +308,10 @@ def _switch_mistakes(
                 f"{model.__name__}.{name} says whether an account may be used and is text; "
                 f"write `{name}: Mapped[bool]`, or give it another name"
             )
+
+
+def _is_flag(column: Column[Any]) -> bool:
+    return isinstance(column.type, Boolean)
 
 
 def _is_unique(column: Column[Any]) -> bool:

@@ -54,6 +54,14 @@ class PasswordPolicy:
         if not 1 <= self.min_length <= 64:
             raise ConfigError(f"PasswordPolicy(min_length={self.min_length}): write a number from 1 to 64")
 
+    @property
+    def told(self) -> str:
+        """The rule for people; characters and bytes are two measures."""
+        return (
+            f"At least {self.min_length} characters, whatever they are. At most {self.max_bytes} bytes: a plain "
+            "letter or digit is one, an accented letter two, an emoji four or more."
+        )
+
 
 _DEFAULT_POLICY = PasswordPolicy()
 

@@ -24,6 +24,7 @@ from jetio import (
     create_tables,
 )
 
+from .access_log import hide_secrets
 from .accounts import Accounts, invalid_credentials
 from .approval import Approval
 from .backends import (
@@ -43,22 +44,36 @@ from .endpoints.events import event_routes
 from .endpoints.impersonation import impersonation_routes
 from .endpoints.jwks import key_routes
 from .endpoints.login import LoginOperation
+from .endpoints.magic_link import magic_link_routes
 from .endpoints.me import MeOperation
 from .endpoints.mfa import mfa_login_routes, mfa_routes
 from .endpoints.passkeys import passkey_routes
 from .endpoints.password import password_routes
 from .endpoints.refresh import refresh_routes
 from .endpoints.register import RegisterOperation
+from .endpoints.reset import reset_routes
 from .endpoints.sessions import logout_routes, session_routes
+from .endpoints.verification import verification_routes
 from .events import AuthEvent, Events
 from .extras import make_factors, make_passkeys
 from .features import features_of
 from .grants.api_tokens import ApiTokens
-from .grants.device import DeviceLogins, hide_secrets
+from .grants.device import DeviceLogins
 from .grants.impersonation import Impersonation
 from .grants.refresh import RefreshTokens
 from .logins import Logins
-from .model import Account, columns_of, guard_model, key_of, read_user_model, table_of
+from .mail import Mailer
+from .mail_settings import LINKS, Mail
+from .mailing import Mailing
+from .model import (
+    Account,
+    columns_of,
+    guard_model,
+    has_state,
+    key_of,
+    read_user_model,
+    table_of,
+)
 from .panel import PanelAccounts
 from .passkey_settings import PasskeySettings
 from .password_change import PasswordChange
@@ -99,13 +114,18 @@ _ROUTES: Mapping[str, Routes] = {
     "totp": mfa_routes,
     "passkeys": passkey_routes,
     "device_login": device_routes,
+    "verify_email": verification_routes,
+    "reset_password": reset_routes,
+    "magic_link": magic_link_routes,
 }
 _ADMIN_ROUTES: Mapping[str, Routes] = {
     "events": event_routes,
     "impersonation": impersonation_routes,
 }
 _REVIEW_ROUTES: Mapping[str, Routes] = {"approval": approval_routes}
-_OF_ACCOUNTS = frozenset({"authenticator", "accounts", "approval", "logins", "events", "factors", "passkeys"})
+_OF_ACCOUNTS = frozenset(
+    {"authenticator", "accounts", "approval", "logins", "events", "factors", "passkeys", "mailing"}
+)
 
 
 class AuthRouter(AuthRules):
@@ -119,8 +139,9 @@ class AuthRouter(AuthRules):
     out, and then there are no accounts. `approval="admin"`, or a model with JetioApprovalMixin: whoever registers
     waits for an admin. `enable=["totp"]`: second factors; `passkeys=PasskeySettings(...)`, or `enable=["passkeys"]`
     with `DOMAIN` set: logins with passkeys. `database` is one for accounts alone, `create_tables` whether its tables
-    are made at the start (None: outside of production). Mistakes in the model are raised as ConfigError when the
-    application is built.
+    are made at the start (None: outside of production). `mail` says what is written to people, and by whom; with
+    `require_verified_email` nobody logs in before the address is confirmed. Mistakes in the model are raised as
+    ConfigError when the application is built.
     """
 
     def __init__(
@@ -146,6 +167,8 @@ class AuthRouter(AuthRules):
         create_tables: bool | None = None,
         passkeys: PasskeySettings | None = None,
         events_days: int = 90,
+        mail: Mail | Mailer | None = None,
+        require_verified_email: bool = False,
         enable: Sequence[str] = (),
         disable: Sequence[str] = (),
     ) -> None:
@@ -182,6 +205,8 @@ class AuthRouter(AuthRules):
                 approval,
                 database,
                 passkeys,
+                mail,
+                require_verified_email,
                 enable,
                 disable,
             )
@@ -209,7 +234,11 @@ class AuthRouter(AuthRules):
             )
             self.finder = self._remote
         floor = {"POST": AdminOnly(), **dict.fromkeys(("PUT", "PATCH", "DELETE"), SelfOrAdmin(user_model))}
-        hooks = dict.fromkeys(("before_update", "before_delete"), self._keep_an_admin)
+        hooks = {"before_delete": self._keep_an_admin}
+        if has_state(user_model) or self._has("verify_email"):
+            hooks["before_update"] = self._before_update
+        if self._has("verify_email"):
+            hooks["on_commit"] = self._on_commit
         guard_model(user_model, admin_field, login_fields, floor, hooks)
         users = table_of(user_model)
         throttle = Throttle(attempts_table(users))
@@ -228,6 +257,9 @@ class AuthRouter(AuthRules):
             self.logins.conditions.append(self.approval.admit)
         if self._has("api_tokens") and (key := key_of(user_model)) is not None:
             self._admit_programs(api_tokens_table(key))
+        self.mailing = self._make_mailing(mail, throttle, lockout or Lockout())
+        if require_verified_email:
+            self._require_verified()
         if database is not None:
             self.finder = ApartAuthenticator(self.finder, self._context)
 
@@ -368,10 +400,14 @@ class AuthRouter(AuthRules):
 
     def _check_model(self, app: Jetio) -> None:
         _ = self._context.facts, self.authenticator.subject
+        if self.mailing is not None:
+            self.mailing.check()
 
     def _check_settings(self, app: Jetio) -> Sequence[str]:
         """In production weak settings stop the start; elsewhere they are warnings."""
         found = list(weaknesses(self.authenticator.config, app.settings))
+        if self.mailing is not None:
+            found += self.mailing.weaknesses(app.settings)
         if app.settings.production:
             return found
         for weakness in found:
@@ -381,13 +417,22 @@ class AuthRouter(AuthRules):
     async def _keep_an_admin(self, change: Change) -> None:
         await self.accounts.keep_an_admin(change)
 
+    async def _before_update(self, change: Change) -> None:
+        await self.accounts.keep_an_admin(change)
+        if self.mailing is not None:
+            await self.mailing.before_update(change)
+
+    async def _on_commit(self, change: Change) -> None:
+        if self.mailing is not None:
+            await self.mailing.on_commit(change)
+
     async def _start(self) -> None:
         if self._context.own is not None:
             await self._context.own.start()
             if self._context.creates_tables:
                 await self._context.own.create_tables(self.user_model.metadata)
         _ = self.authenticator.codec
-        if self._has("device_login"):
+        if self._has("device_login") or self.mailing is not None:
             hide_secrets()
         await self.accounts.passwords.warm_up()
         if self._default_admin:
@@ -420,6 +465,36 @@ class AuthRouter(AuthRules):
             self.logins.second_factor = self.factors.ask
         if self._has("passkeys"):
             self.passkeys = make_passkeys(self._context, given, *shared)
+
+    def _make_mailing(
+        self, mail: Mail | Mailer | None, throttle: Throttle, lockout: Lockout
+    ) -> Mailing | None:
+        key = key_of(self.user_model)
+        if key is None or self.features.isdisjoint(LINKS):
+            return None
+        mailing = Mailing(
+            self._context, mail, self.features, self.prefix,
+            self.accounts, self.logins, self.events, throttle, lockout, key,
+        )  # fmt: skip
+        mailing.guard(self.user_model)
+        return mailing
+
+    def _require_verified(self) -> None:
+        if not self._has("verify_email"):
+            raise ConfigError(
+                "require_verified_email needs the feature verify_email; add JetioEmailConfirmationMixin to the model"
+            )
+        if self.mailing is not None and self.mailing.addresses is not None:
+            self.logins.conditions.append(self.mailing.addresses.require)
+
+    def required_mailing(self) -> Mailing:
+        """What stands on mail, for what is there only with it; raises ConfigError."""
+        if self.mailing is None:
+            _ = self._context.facts  # says what the key lacks
+            raise ConfigError(
+                f"nothing is sent by mail; write AuthRouter(..., enable=[...]) with some of {LINKS}"
+            )
+        return self.mailing
 
     def required_factors(self) -> SecondFactors:
         """The second factors, for what is there only with them; raises ConfigError."""
@@ -516,6 +591,19 @@ class AuthRouter(AuthRules):
             await self.logins.end_others(key, None, Device())
         else:
             await self.logins.required_sessions().end_all_in(db, key)
+
+    def use_mailer(self, mailer: Mailer) -> None:
+        """Send through this one from now on, as tests do that read what was sent."""
+        self.required_mailing().letters.mailer = mailer
+
+    async def send_verification(self, user: Any) -> None:
+        """Write to an account's address the link that confirms it; the link before it ends. Commits.
+
+        For changes of the address by your own code. What goes wrong with the mail is logged.
+        """
+        if self.mailing is None or self.mailing.addresses is None:
+            raise ConfigError("verify_email is off; add JetioEmailConfirmationMixin to the model")
+        await self.mailing.letters.link("verify_email", self.accounts.facts.account_of(user))
 
     def create_token(
         self,

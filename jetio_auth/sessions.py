@@ -20,7 +20,13 @@ from .transports import refused
 
 __all__ = ["Device", "Kept", "Proof", "Session", "Sessions", "claims_of"]
 
-_AMR = {"password": ("pwd",), "recovery": ("otp",), "passkey": ("hwk", "user"), "mfa": ()}
+_AMR = {
+    "password": ("pwd",),
+    "recovery": ("otp",),
+    "magic_link": ("otp",),
+    "passkey": ("hwk", "user"),
+    "mfa": (),
+}
 _TWO_FACTORS = "passkey"  # a thing that one has, and what unlocks it
 
 

@@ -117,9 +117,10 @@ class JWTConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lockout:
-    """When logins and registrations are refused for a while; windows in seconds.
+    """When logins, registrations and mails are refused for a while; windows in seconds.
 
-    Failed logins count per account and per address, registrations per address.
+    Failed logins count per account and per address, registrations per address, mails that are asked for per name
+    and per address. An account gets no more than `account_mails`; whoever asks for more is not told.
     """
 
     failures: int = 10
@@ -128,10 +129,17 @@ class Lockout:
     address_window: int = 60
     registrations: int = 5
     registration_window: int = 60
+    mails: int = 5
+    mail_window: int = 60
+    account_mails: int = 10
+    account_mail_window: int = 3600
 
     def __post_init__(self) -> None:
-        windows = (self.window, self.address_window, self.registration_window)
-        smallest = min(self.failures, self.address_failures, self.registrations, *windows)
+        windows = (
+            self.window, self.address_window, self.registration_window, self.mail_window, self.account_mail_window,
+        )  # fmt: skip
+        counts = (self.failures, self.address_failures, self.registrations, self.mails, self.account_mails)
+        smallest = min(*counts, *windows)
         if smallest < 1 or max(windows) > KEPT_SECONDS:
             raise ConfigError(f"{self}: write numbers of at least 1, and windows of at most {KEPT_SECONDS} s")
 

@@ -17,6 +17,7 @@ __all__ = [
     "device_table",
     "events_table",
     "factor_tables",
+    "one_time_table",
     "passkey_tables",
     "session_tables",
 ]
@@ -122,6 +123,21 @@ def api_tokens_table(user_key: Column[Any]) -> Table:
         Column("name", String(100), nullable=False),
         Column("scopes", Text, nullable=False),
         Column("created", BigInteger, nullable=False),
+        Column("expires", BigInteger, nullable=False),
+        Column("used", BigInteger),
+    )
+
+
+def one_time_table(user_key: Column[Any]) -> Table:
+    """What links in mails carry; of each purpose an account has one, so that a new one replaces the one before."""
+    users: Any = user_key.table
+    return _table(
+        "one_time",
+        users,
+        Column("user_id", user_key.type, ForeignKey(user_key, ondelete="CASCADE"), primary_key=True),
+        Column("purpose", String(20), primary_key=True),
+        Column("hash", String(64), nullable=False, unique=True),
+        Column("binding", String(64), nullable=False),
         Column("expires", BigInteger, nullable=False),
         Column("used", BigInteger),
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.json_schema import SkipJsonSchema
@@ -17,20 +15,15 @@ from jetio import (
     Operation,
     Request,
     ValidationError,
-    parse_json,
-    read_body,
-    require_json,
 )
 
+from .forms import MEDIA, read_form
 from .tokens import TokenAnswers, TokenPair, device_of
 
 if TYPE_CHECKING:
     from ..router import AuthRouter
 
 __all__ = ["LoginBody", "LoginOperation"]
-
-MEDIA = ("application/json", "application/x-www-form-urlencoded")
-LONGEST_BODY = 16 * 1024
 
 
 class LoginBody(BaseModel):
@@ -73,33 +66,13 @@ class LoginOperation(Operation):
         """
         tokens = self.tokens
         tokens.refuse_other_sites(request)
-        body = await _read(request, self.body)
+        body = await read_form(request, self.body)
         identity, field = _identity(body)
         device = device_of(request)
         pair = await self.auth.login_from(
             device, identity, body.password, field=field, otp=getattr(body, "otp", None)
         )
         return tokens.answer(request, pair)
-
-
-async def _read(request: Request, kind: type[LoginBody]) -> LoginBody:
-    raw = await read_body(request.scope, request.receive, LONGEST_BODY)
-    media = require_json(request.scope, MEDIA)
-    text = raw if media == MEDIA[0] else _as_json(raw)
-    body: LoginBody = parse_json(kind.__pydantic_validator__, text, kind.model_fields)
-    return body
-
-
-def _as_json(raw: bytes) -> bytes:
-    """The form as the JSON that means the same, so that one set of rules judges both."""
-    try:
-        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, max_num_fields=20, errors="strict")
-    except ValueError:
-        raise ValidationError([FieldError("form", "The form cannot be read", pointer="")]) from None
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise ValidationError([FieldError("repeated", "A field stands twice", pointer="")])
-    return json.dumps(fields).encode()
 
 
 def _identity(body: LoginBody) -> tuple[str, str | None]:

@@ -23,6 +23,7 @@ from jetio import (
 )
 
 from ..events import AuthEvent
+from ..letters import Letters
 from ..model import ADMIN_FLAGS, UserModel
 from ..passwords import PasswordPolicy
 from .tokens import device_of
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from ..router import AuthRouter
 
 __all__ = ["RegisterOperation"]
+
+_LOOK = "Account created; a mail to its address has the link that confirms it"
 
 
 class RegisterOperation(Operation):
@@ -55,7 +58,7 @@ class RegisterOperation(Operation):
             "later": BackgroundTasks,
         }
         self.handler = register
-        self.response_model = _answer(facts)
+        self.response_model = _answer(facts, unseen=self._letters is not None)
         super().build(app, path)
 
     async def register(
@@ -70,11 +73,10 @@ class RegisterOperation(Operation):
         }
         accounts, password, device = self.auth.accounts, given.pop("password"), device_of(request)
         await accounts.admit_registration(given, password, address=device.address)
+        if self._letters is not None:
+            return await self._register_unseen(request, given, password, session, later, self._letters)
         user = await accounts.register(session, given, password)
-        key = str(getattr(user, accounts.facts.key))
-        event = AuthEvent(name="user.registered", user_id=key, address=device.address, agent=device.agent)
-        await self.auth.events.write(event, session)
-        later.add_task(self.auth.events.announce, event)
+        await self._told(user, request, session, later)
         waits = accounts.facts.approval is not None
         content = {
             "message": "Account created; it waits for approval" if waits else "Account created",
@@ -83,9 +85,42 @@ class RegisterOperation(Operation):
         }
         return JsonResponse(content, status_code=201, headers={"Cache-Control": "no-store"})
 
+    @property
+    def _letters(self) -> Letters | None:
+        """There where addresses are confirmed."""
+        mailing = self.auth.mailing
+        return None if mailing is None or mailing.addresses is None else mailing.letters
 
-def _answer(facts: UserModel) -> type[BaseModel]:
-    user = read_schema(resource_of(facts.model))
+    async def _register_unseen(
+        self,
+        request: Request,
+        given: Mapping[str, Any],
+        password: str,
+        session: AsyncSession,
+        later: BackgroundTasks,
+        letters: Letters,
+    ) -> JsonResponse:
+        """Whether the email was free is told to whoever reads its mail, and to nobody else."""
+        accounts = self.auth.accounts
+        user = await accounts.register_unseen(session, given, password)
+        if user is None:
+            later.add_task(letters.taken, given["email"])
+        else:
+            await self._told(user, request, session, later)
+            later.add_task(letters.link, "verify_email", accounts.facts.account_of(user))
+        content = {"message": _LOOK, "status": "unverified", "user": None}
+        return JsonResponse(content, status_code=201, headers={"Cache-Control": "no-store"})
+
+    async def _told(self, user: Any, request: Request, session: AsyncSession, later: BackgroundTasks) -> None:
+        device = device_of(request)
+        key = str(getattr(user, self.auth.accounts.facts.key))
+        event = AuthEvent(name="user.registered", user_id=key, address=device.address, agent=device.agent)
+        await self.auth.events.write(event, session)
+        later.add_task(self.auth.events.announce, event)
+
+
+def _answer(facts: UserModel, *, unseen: bool) -> type[BaseModel]:
+    user: Any = None if unseen else read_schema(resource_of(facts.model))
     return create_model(
         f"{facts.model.__name__}Registered", message=(str, ...), status=(str, ...), user=(user, ...)
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -25,7 +23,7 @@ from ..policies import has_two_factors
 from ..sessions import Device
 from ..throttle import Limit, Throttle, is_local, origin
 
-__all__ = ["INTERVAL", "LASTS", "Asked", "Challenge", "DeviceLogins", "Rejected", "code_of", "hide_secrets"]
+__all__ = ["INTERVAL", "LASTS", "Asked", "Challenge", "DeviceLogins", "Rejected", "code_of"]
 
 INTERVAL = 2
 """Seconds between two questions of the program."""
@@ -317,24 +315,3 @@ def _spelt(letters: list[str]) -> str:
 
 def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-class _WithoutSecrets(logging.Filter):
-    """Takes `?secret=` out of the lines that a server writes of each request."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, tuple):
-            record.args = tuple(_redacted(item) if isinstance(item, str) else item for item in record.args)
-        return True
-
-
-_FILTER = _WithoutSecrets()
-
-
-def hide_secrets() -> None:
-    """Keep secrets that come in a query string out of uvicorn's log; a filter is added once."""
-    logging.getLogger("uvicorn.access").addFilter(_FILTER)
-
-
-def _redacted(text: str) -> str:
-    return re.sub(r"([?&]secret=)[^&\s]*", r"\1...", text)

@@ -30,7 +30,13 @@ from jetio import (
     SecurityScheme,
     UnitOfWork,
 )
-from jetio_auth import AuthRouter, JetioAuthMixin
+from jetio_auth import (
+    AuthRouter,
+    JetioAuthMixin,
+    JetioEmailConfirmationMixin,
+    JetioPasswordResetMixin,
+    Letter,
+)
 from tests.auth.forum import SETTINGS, new_base, serving
 from tests.live import LiveServer, serve
 
@@ -400,3 +406,45 @@ def test_s000_custom_authenticator(sqlite_url: str) -> None:
         assert site.client.get("/notes").status_code == 401
         assert site.client.get("/notes", headers={"X-Key": "three"}).status_code == 401
         assert site.client.post("/notes", json={"text": "a"}, headers={"X-Key": "two"}).status_code == 201
+
+
+# ---- next steps --------------------------------------------------------------------------------------------
+
+
+class Outbox:
+    """A mailer as an application writes one: it keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    async def send(self, letter: Letter) -> None:
+        self.texts.append(letter.text)
+
+    def token(self, path: str) -> str:
+        """The token of the latest link that leads there."""
+        return self.texts[-1].partition(path)[2].split()[0]
+
+
+def test_s000_email(sqlite_url: str) -> None:
+    """Email verification and password resets, which the document names as next steps, take two mixins."""
+
+    base: Any = new_base()
+
+    class User(base, JetioAuthMixin, JetioEmailConfirmationMixin, JetioPasswordResetMixin):
+        username: Mapped[str] = mapped_column(unique=True)
+        email: Mapped[str] = mapped_column(unique=True)
+
+    app, outbox = Jetio(settings=SETTINGS, database=sqlite_url, metadata=User.metadata), Outbox()
+    auth = AuthRouter(user_model=User, mail=outbox, require_verified_email=True)
+    auth.register_routes(app)
+    with serving(app, auth) as site:
+        body = {name: ALICE[name] for name in ("username", "email", "password")}
+        assert site.client.post("/register", json=body).json()["status"] == "unverified"
+        assert code_of(site.login("alice", "secret123")) == (403, "email_not_verified")
+        assert site.client.post(f"/activate/{outbox.token('/activate/')}").status_code == 200
+        assert site.login("alice", "secret123").status_code == 200
+        site.client.post("/forgot-password", json={"identity": "alice"})
+        body = {"token": outbox.token("/reset-password/"), "new_password": "secret456"}
+        assert site.client.post("/reset-password", json=body).status_code == 204
+        assert code_of(site.login("alice", "secret123")) == (401, "invalid_credentials")
+        assert site.login("alice", "secret456").status_code == 200
