@@ -182,8 +182,13 @@ class Passkeys:
     async def authenticate(self, credential: Credential, device: Device) -> Account:
         """The account whose passkey has answered; commits. Raises 401 `passkey_refused`, or 429."""
         limits = self._limits(device)
-        if limits:
-            await self._throttle.attempt(self._database, limits)
+        try:
+            if limits:
+                await self._throttle.attempt(self._database, limits)
+        except Problem:
+            # Not into the table: whoever is refused here may come as often as he likes.
+            await self._events.announce(self._event("login.throttled", None, device))
+            raise
         held: _Held | None = None
         try:
             challenge = ceremonies.challenge_of(credential)
@@ -203,9 +208,7 @@ class Passkeys:
         count = ceremonies.used(self.place, credential, challenge, held.public_key, held.sign_count)
         # A counter that another request has moved on meanwhile is a copy's (WebAuthn, 6.1.1).
         values = {"id_": held.id, "count": count, "now": int(time())}
-        async with self._database.transaction() as work:
-            moved = await work.run_alone(self._query("use"), values, writes=True)
-        if not moved.count:
+        if not await self._alone("use", values):
             raise Refused
 
     async def _held(self, credential: Credential) -> _Held:
@@ -258,21 +261,16 @@ class Passkeys:
 
     async def _challenge(self, user: Any, handle: str | None) -> bytes:
         challenge, now = secrets.token_bytes(32), int(time())
-        async with self._database.transaction() as work:
-            await work.run_alone(self._query("expire"), {"now": now}, writes=True)
+        await self._alone("expire", {"now": now})
         values = {"hash": _digest(challenge), "user_id": user, "handle": handle, "expires": now + SECONDS}
-        async with self._database.transaction() as work:
-            given = {f"v_{name}": value for name, value in values.items()}
-            await work.run_alone(self._query("wait"), given, writes=True)
+        await self._alone("wait", {f"v_{name}": value for name, value in values.items()})
         return challenge
 
     async def _take(self, challenge: bytes, user: Any) -> str | None:
         """The handle of a challenge that waits for this account; of several at once one takes it, or Refused."""
         values = {"hash_": _digest(challenge), "user": user, "now": int(time())}
         rows = await self._rows("asked", values)
-        async with self._database.transaction() as work:
-            taken = await work.run_alone(self._query("answer"), values, writes=True)
-        if not rows or not taken.count:
+        if not await self._alone("answer", values) or not rows:
             raise Refused
         handle: str | None = rows[0][0]
         return handle
@@ -282,6 +280,12 @@ class Passkeys:
     def _event(self, name: str, user: Any, device: Device, **detail: Any) -> AuthEvent:
         whom = None if user is None else str(user)
         return AuthEvent(name=name, user_id=whom, address=device.address, agent=device.agent, detail=detail)
+
+    async def _alone(self, name: str, values: dict[str, Any]) -> int:
+        """A statement that is the whole transaction; how many rows it has changed."""
+        query = self._query(name)
+        done = await self._database.run_transaction(lambda work: work.run_alone(query, values, writes=True))
+        return done.count
 
     async def _rows(self, name: str, values: dict[str, Any]) -> Sequence[Any]:
         query = self._query(name)

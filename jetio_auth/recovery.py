@@ -55,8 +55,9 @@ class RecoveryCodes:
     async def use(self, user: Any, code: str) -> bool:
         """Whether this is a code that was not used yet; it is used up. Commits. Of several at once one wins."""
         values = {"hash_": _hash(user, code), "user": user, "now": int(time())}
-        async with self._database.transaction() as work:
-            return (await work.run_alone(self._query("use"), values, writes=True)).count > 0
+        query = self._query("use")
+        used = await self._database.run_transaction(lambda work: work.run_alone(query, values, writes=True))
+        return used.count > 0
 
     async def left(self, user: Any) -> int:
         """How many are still good."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Executable, Table, bindparam, case, delete, insert, select, update
 
-from jetio import ConstraintViolated, Database, Problem
+from jetio import ConstraintViolated, Database, Problem, UnitOfWork
 
 from .settings import KEPT_SECONDS
 
@@ -107,10 +107,13 @@ class Throttle:
     async def _counted(self, database: Database, values: dict[str, Any]) -> tuple[int, int] | None:
         """Failures and their beginning, this attempt among them; None for a subject without any."""
         state = self._query(database, "state")
-        async with database.transaction() as work:
+
+        async def steps(work: UnitOfWork) -> tuple[int, int] | None:
             result = await work.run(self._query(database, "count"), values)
             rows = state.decode(await work.run(state, values)) if result.count else [None]
-        return rows[0]
+            return rows[0]
+
+        return await database.run_transaction(steps)
 
     async def _begun(self, database: Database, values: dict[str, Any]) -> tuple[int, int] | None:
         """A subject's first failure, the moment to forget old ones; None when another worker was quicker."""
@@ -131,8 +134,9 @@ class Throttle:
         await self._alone(database, "clear", {"key": limit.key})
 
     async def _alone(self, database: Database, name: str, values: dict[str, Any]) -> None:
-        async with database.transaction() as work:
-            await work.run_alone(self._query(database, name), values, writes=True)
+        query = self._query(database, name)
+        # Of many who begin and clear one subject at once, MariaDB makes some lose: they come again.
+        await database.run_transaction(lambda work: work.run_alone(query, values, writes=True))
 
     def _query(self, database: Database, name: str) -> Any:
         return database.shaped((self, name), lambda: self._statements[name])

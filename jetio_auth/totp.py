@@ -113,8 +113,9 @@ class Totp:
         if secret is None or step is None:
             return False
         values = {"user": user, "step": step, "sealed": self._seal.close(secret, user)}
-        async with self._database.transaction() as work:
-            return (await work.run_alone(self._query("use"), values, writes=True)).count > 0
+        query = self._query("use")
+        used = await self._database.run_transaction(lambda work: work.run_alone(query, values, writes=True))
+        return used.count > 0
 
     async def remove(self, work: UnitOfWork, user: Any) -> bool:
         """Take it away; whether there was one that counted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import secrets
 import time
 from collections.abc import Iterator
@@ -18,12 +19,24 @@ import time_machine
 from sqlalchemy import String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from jetio import ConfigError, Principal, Problem
+from jetio import ConfigError, Jetio, Principal, Problem
 from jetio_auth import AuthRouter, JetioAuthMixin, JWTConfig, Lockout
 from jetio_auth.features import FEATURES, Feature, features_of
 from jetio_auth.sealing import Seal
 from jetio_auth.sessions import Device
-from tests.auth.forum import PASSWORD, Model, Person, Site, User, bearer, call, new_app, new_base, serving
+from tests.auth.forum import (
+    PASSWORD,
+    SETTINGS,
+    Model,
+    Person,
+    Site,
+    User,
+    bearer,
+    call,
+    new_app,
+    new_base,
+    serving,
+)
 
 LOCKOUT = Lockout(failures=4, address_failures=1000)
 
@@ -270,6 +283,36 @@ async def test_of_many_at_once_one_code_logs_in_once(database_url: str) -> None:
             assert sorted(answer.status for answer in answers) == [200, *[401] * 5]
 
 
+async def test_of_many_at_once_one_switches_it_on(database_url: str) -> None:
+    """Parallel beginnings leave one secret, and of parallel first codes one has the recovery codes."""
+    app = new_app(database_url)
+    auth = AuthRouter(User, enable=["totp"])
+    auth.register_routes(app)
+    name = f"r{secrets.token_hex(4)}"
+    account = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
+    async with app.router.lifespan_context(app):
+        await call(app, "POST", "/register", account)
+        login = await call(app, "POST", "/login", {"username": name, "password": PASSWORD})
+        headers = bearer(json_of(login)["access_token"])
+        begun = await asyncio.gather(*[call(app, "POST", "/mfa/totp", headers=headers) for _ in range(4)])
+        assert {answer.status for answer in begun} <= {200, 409, 503}
+        secret = json_of(await call(app, "POST", "/mfa/totp", headers=headers))["secret"]
+        body = {"code": code_of(secret)}
+        answers = await asyncio.gather(
+            *[call(app, "POST", "/mfa/totp/confirm", body, headers=headers) for _ in range(5)]
+        )
+        statuses = sorted(answer.status for answer in answers)
+        assert statuses[0] == 200
+        assert set(statuses[1:]) <= {404, 409}
+        [won] = [answer for answer in answers if answer.status == 200]
+        [code, *_] = json_of(won)["recovery_codes"]
+        token = json_of(await call(app, "POST", "/login", {"username": name, "password": PASSWORD}))[
+            "mfa_token"
+        ]
+        proof = {"mfa_token": token, "recovery_code": code}
+        assert (await call(app, "POST", "/login/mfa", proof, address=None)).status == 200
+
+
 def json_of(answer: Any) -> Any:
     assert answer.status in (200, 401), answer.body
     return json.loads(answer.body)
@@ -491,6 +534,22 @@ def test_secrets_follow_the_keys(sqlite_url: str) -> None:
             assert second_step(site, token, recovery_code=codes[0]).status_code == 200
 
 
+def test_nothing_secret_is_logged(quick: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """At DEBUG too: no secret, no code, no recovery code, no token between the steps."""
+    caplog.set_level(logging.DEBUG)
+    person = quick.person()
+    secret, codes = switch_on(person)
+    token = first_step(quick, person)
+    second_step(quick, token, recovery_code=codes[0])
+    second_step(quick, token, code=code_of(secret, 1))
+    second_step(quick, token, code="wrong-code-7531")
+    factors = quick.auth.required_factors()
+    told = f"{caplog.text} {factors!r} {quick.run(factors.pending, token)!r}"
+    assert "mfa.recovery_used" in told
+    for hidden in (secret, token, *codes, code_of(secret, 1), "wrong-code-7531"):
+        assert hidden not in told
+
+
 # ---- cookies, sessions, features ---------------------------------------------------------------------------
 
 
@@ -540,6 +599,20 @@ def test_without_the_feature_there_is_nothing(sqlite_url: str) -> None:
         auth.mfa()
     with pytest.raises(ConfigError, match="second factors are off"):
         auth.required_factors()
+
+
+@pytest.mark.parametrize("feature", ["totp", "passkeys"])
+def test_a_model_without_a_key_of_its_own(feature: str) -> None:
+    """Two columns as a key are the mistake that is told, whatever is switched on."""
+    base: Any = new_base()
+
+    class Account(base, JetioAuthMixin):
+        shop: Mapped[int] = mapped_column(primary_key=True)
+        username: Mapped[str] = mapped_column(String(80), primary_key=True, unique=True)
+
+    auth = AuthRouter(Account, enable=[feature])
+    with pytest.raises(ConfigError, match="composite key"):
+        auth.register_routes(Jetio(settings=SETTINGS, metadata=base.metadata))
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import time_machine
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import text
 
-from jetio import ConfigError, Principal, Problem, Settings
+from jetio import ConfigError, Jetio, Principal, Problem, Settings
 from jetio_auth import AuthRouter, JWTConfig, Lockout, PasskeySettings
 from jetio_auth.passkey_settings import place_of
 from jetio_auth.passwords import Passwords
@@ -247,10 +247,7 @@ async def test_of_many_at_once_one_answer_logs_in(database_url: str) -> None:
     auth = AuthRouter(User, enable=["passkeys"], lockout=OPEN)
     auth.register_routes(app)
     async with app.router.lifespan_context(app):
-        account = {"username": "racer", "email": "racer@example.com", "password": PASSWORD}
-        await call(app, "POST", "/register", account)
-        login = await call(app, "POST", "/login", {"username": "racer", "password": PASSWORD})
-        headers = bearer(json.loads(login.body)["access_token"])
+        _, headers, _ = await _racer(app)
         key = SoftKey()
         options = json.loads((await call(app, "POST", f"{REGISTER}/options", headers=headers)).body)
         body = {"credential": key.make(options)}
@@ -302,6 +299,55 @@ def test_requests_of_one_address_are_throttled(sqlite_url: str) -> None:
         assert log_in(site, key).status_code == 429
         asked = [site.client.post(f"{LOGIN}/options").status_code for _ in range(60)]
         assert asked.count(429) == 12
+
+
+async def test_a_counter_that_moved_meanwhile_is_a_copys(database_url: str) -> None:
+    """Two answers with one count to two challenges, at once or not: one login."""
+    app = new_app(database_url)
+    auth = AuthRouter(User, enable=["passkeys"], disable=["refresh", "sessions"], lockout=OPEN)
+    auth.register_routes(app)
+    async with app.router.lifespan_context(app):
+        key, headers, number = await _racer(app)
+        asked = [json.loads((await call(app, "POST", f"{LOGIN}/options")).body) for _ in range(6)]
+        bodies = [{"credential": key.answer(options, counter=9)} for options in asked]
+        answers = await asyncio.gather(
+            *[call(app, "POST", f"{LOGIN}/verify", body, address=None) for body in bodies]
+        )
+        assert sorted(answer.status for answer in answers) == [200, *[401] * 5]
+        gone = await call(app, "DELETE", f"/passkeys/{number}", headers=headers)
+        assert gone.status == 204
+
+
+async def _racer(app: Jetio) -> tuple[SoftKey, dict[str, str], str]:
+    """An account with a passkey, a header of its login by password, and the passkey's id."""
+    account = {"username": "racer", "email": "racer@example.com", "password": PASSWORD}
+    await call(app, "POST", "/register", account)
+    login = await call(app, "POST", "/login", {"username": "racer", "password": PASSWORD})
+    headers, key = bearer(json.loads(login.body)["access_token"]), SoftKey()
+    options = json.loads((await call(app, "POST", f"{REGISTER}/options", headers=headers)).body)
+    body = {"credential": key.make(options)}
+    added = await call(app, "POST", f"{REGISTER}/verify", body, headers=headers)
+    return key, headers, json.loads(added.body)["id"]
+
+
+def test_names_are_text_of_any_kind(site: Site) -> None:
+    """What a database cannot hold is refused, what it can comes back; an empty name and a long one are 422."""
+    person = site.person()
+    for name, status in (("\U0001f511 Schlüssel", 201), ("\0", 400), (" ", 422), ("x" * 81, 422)):
+        credential = SoftKey().make(person.post(f"{REGISTER}/options").json())
+        answer = person.post(f"{REGISTER}/verify", {"credential": credential, "name": name})
+        assert answer.status_code == status, answer.text
+    assert [item["name"] for item in person.get("/passkeys").json()] == ["\U0001f511 Schlüssel"]
+
+
+def test_a_throttled_request_is_told(quick: Site) -> None:
+    """To whoever listens, and not to the table."""
+    heard: list[str] = []
+    quick.auth.on("login.throttled", lambda event: heard.append(event.name))
+    quick.auth.required_passkeys()._lockout = Lockout(address_failures=1)
+    for status in (401, 429):
+        assert log_in(quick, SoftKey()).status_code == status
+    assert heard == ["login.throttled"]
 
 
 # ---- the list ----------------------------------------------------------------------------------------------
