@@ -53,6 +53,7 @@ from .routing import Application, Endpoint
 from .schemas import read_schema, schemas_for
 from .security import SecurityContext
 from .tables import create_tables
+from .tenants import TenantMixin, same_tenant, tenant_column
 
 __version__ = "0.1.0"
 
@@ -101,6 +102,7 @@ __all__ = [
     "SecurityScheme",
     "SessionLocal",
     "Settings",
+    "TenantMixin",
     "TimestampMixin",
     "UnitOfWork",
     "UploadFile",
@@ -135,8 +137,10 @@ __all__ = [
     "require_json",
     "resource_of",
     "rows",
+    "same_tenant",
     "schemas_for",
     "settings",
+    "tenant_column",
     "violation_problem",
 ]
 

@@ -14,6 +14,7 @@ __all__ = ["Declared", "info_mistakes", "near"]
 
 LISTS = ("hidden", "read_only", "write_only", "create_only")
 _KNOWN = (*LISTS, "admin_only", "policy")
+_FLOORS = ("__api_floor__", "__mixin_floor__")
 _SIDES = ("both", "read", "write")
 _READ = "exclude_from_read"
 
@@ -37,8 +38,8 @@ class Declared:
             api = ancestor.__dict__.get("API")
             if isinstance(api, type):
                 self._add(f"{ancestor.__name__}.API", api, own)
-        added: Mapping[str, PolicyLike] = getattr(model, "__api_floor__", {})
-        self.floors = (own, {key: as_policy(given) for key, given in added.items()})
+        added: list[Mapping[str, PolicyLike]] = [getattr(model, name, {}) for name in _FLOORS]
+        self.floors = (own, *({key: as_policy(given) for key, given in floor.items()} for floor in added))
 
     def _add(self, place: str, api: type[Any], own: dict[str, Policy]) -> None:
         strange = [name for name in dir(api) if not name.startswith("_") and name not in _KNOWN]

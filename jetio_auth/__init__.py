@@ -33,6 +33,7 @@ from .router import AuthRouter
 from .settings import AuthSettings, JWTConfig, Lockout
 from .setup import setup_auth
 from .standalone import create_access_token, decode_access_token, require_audit_field
+from .stores import JSONUserStore, MemoryUserStore, StoredUser, UserStore
 
 __all__ = [
     "AuthEvent",
@@ -40,6 +41,7 @@ __all__ = [
     "AuthSettings",
     "CurrentAdmin",
     "CurrentUser",
+    "JSONUserStore",
     "JWTAuthenticator",
     "JWTConfig",
     "JetioApprovalMixin",
@@ -53,13 +55,16 @@ __all__ = [
     "Mail",
     "MailSettings",
     "Mailer",
+    "MemoryUserStore",
     "OptionalUser",
     "PasskeySettings",
     "PasswordPolicy",
     "RemoteIssuer",
     "RequireLogin",
     "SessionDep",
+    "StoredUser",
     "TokenError",
+    "UserStore",
     "allow_anonymous",
     "create_access_token",
     "decode_access_token",

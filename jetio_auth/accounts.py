@@ -364,14 +364,29 @@ class Accounts:
             return await self._holders(session, names)
 
     async def _promote(self, user: Any, password: str) -> None:
-        right, _ = await self.passwords.verify_and_upgrade(password, getattr(user, PASSWORD))
+        await self._refuse_stranger(password, getattr(user, PASSWORD))
+        for name, value in {self.facts.admin_flag: True, **self._approved}.items():
+            setattr(user, name, value)
+
+    async def _refuse_stranger(self, password: str, stored: str) -> None:
+        right, _ = await self.passwords.verify_and_upgrade(password, stored)
         if not right:
             raise ConfigError(
                 "ensure_admin: an account with this name exists, is no admin and has another password; "
                 "promote it with an admin's login, or give its password"
             )
-        for name, value in {self.facts.admin_flag: True, **self._approved}.items():
-            setattr(user, name, value)
+
+    async def has_admin(self, email: str) -> bool:
+        """Whether any account is an admin, whatever its name."""
+        facts = self.facts
+        admins = select(facts.columns[facts.key]).where(facts.columns[facts.admin_flag]).limit(1)
+        async with self._context.database.sessions() as session:
+            return await session.scalar(admins) is not None
+
+    async def hash_of(self, email: str) -> str | None:
+        """The stored hash of the account with this email, None where there is none."""
+        account = await self._find(canonical_or_typed(email), email, "email")
+        return None if account is None else account[PASSWORD]
 
     @property
     def _approved(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pydantic import ValidationError as PydanticError
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jetio import Problem, document_of, not_found
+from jetio import Problem, document_of, not_found, read_schema, resource_of
 
 from .accounts import Accounts, invalid_credentials
 from .context import AuthContext
@@ -29,6 +29,11 @@ class Approval:
     @property
     def _facts(self) -> UserModel:
         return self._context.facts
+
+    @property
+    def shown(self) -> Any:
+        """The type of an account's document."""
+        return read_schema(resource_of(self._facts.model))
 
     async def admit(self, account: Account, device: Device) -> None:
         """The condition of every login: raises 403 `account_pending` for an account that waits."""

@@ -83,6 +83,7 @@ from .programs import Programs
 from .rules import NO_ACCOUNTS, AuthRules
 from .sessions import Device, Sessions
 from .settings import JWTConfig, Lockout, environment, weaknesses
+from .stores import UserStore
 from .tables import (
     SessionTables,
     api_tokens_table,
@@ -139,10 +140,18 @@ class AuthRouter(AuthRules):
     out, and then there are no accounts. `approval="admin"`, or a model with JetioApprovalMixin: whoever registers
     waits for an admin. `enable=["totp"]`: second factors; `passkeys=PasskeySettings(...)`, or `enable=["passkeys"]`
     with `DOMAIN` set: logins with passkeys. `database` is one for accounts alone, `create_tables` whether its tables
-    are made at the start (None: outside of production). `mail` says what is written to people, and by whom; with
-    `require_verified_email` nobody logs in before the address is confirmed. Mistakes in the model are raised as
-    ConfigError when the application is built.
+    are made at the start (None: outside of production). `store` keeps accounts elsewhere, and takes the place of the
+    model. `mail` says what is written to people, and by whom; with `require_verified_email` nobody logs in before the
+    address is confirmed. Mistakes in the model are raised as ConfigError when the application is built.
     """
+
+    def __new__(cls, *arguments: Any, store: Any = None, **options: Any) -> AuthRouter:
+        """Accounts of a store have another router."""
+        if store is None or cls is not AuthRouter:
+            return super().__new__(cls)
+        from .stored_router import StoredAuthRouter
+
+        return super().__new__(StoredAuthRouter)
 
     def __init__(
         self,
@@ -166,6 +175,7 @@ class AuthRouter(AuthRules):
         database: Database | None = None,
         create_tables: bool | None = None,
         passkeys: PasskeySettings | None = None,
+        store: UserStore | Callable[[], Any] | None = None,
         events_days: int = 90,
         mail: Mail | Mailer | None = None,
         require_verified_email: bool = False,
@@ -330,11 +340,7 @@ class AuthRouter(AuthRules):
         self._serve(app, self._register_path, RegisterOperation(self))
         self._serve(app, self._login_path, LoginOperation(self))
         self._serve(app, self._me_path, MeOperation(self))
-        self._add(app, self.prefix + self.session_prefix, _SESSION_ROUTES)
-        self._add(app, self.prefix, _ROUTES)
-        if self.authenticator.config.publishes_keys:
-            for path, endpoint in key_routes(self):
-                self._serve(app, path, endpoint)
+        self._add_routes(app)
 
     def register_admin_routes(self, app: Jetio) -> None:
         """Add `/admin/{id}/make-admin`, `/admin/{id}/remove-admin` and the admin routes of what is on.
@@ -346,7 +352,21 @@ class AuthRouter(AuthRules):
         for path, endpoint in promotion_routes(self):
             self._serve(app, self._admin_prefix + path, endpoint)
         self._add(app, self._admin_prefix, _ADMIN_ROUTES)
+        self._add_review_routes(app)
+
+    def _add_routes(self, app: Jetio) -> None:
+        self._add(app, self.prefix + self.session_prefix, _SESSION_ROUTES)
+        self._add(app, self.prefix, _ROUTES)
+        if self.authenticator.config.publishes_keys:
+            for path, endpoint in key_routes(self):
+                self._serve(app, path, endpoint)
+
+    def _add_review_routes(self, app: Jetio) -> None:
         self._add(app, self.prefix, _REVIEW_ROUTES)
+
+    def use_store(self, store: UserStore | Callable[[], Any]) -> None:
+        """Keep accounts here from now on: a store, or a function that returns or yields one."""
+        raise ConfigError("these accounts are in a database; write AuthRouter(store=...)")
 
     def protect(self, app: Jetio, *, open: Sequence[str] = ()) -> None:
         """Close the application: every route needs a login that does not say otherwise.
@@ -652,6 +672,9 @@ class AuthRouter(AuthRules):
         names = self._admin_names(username, email)
         if password is None:
             raise ConfigError('ensure_admin needs a password; write password="..."')
+        await self._ensure_admin(db, names, password)
+
+    async def _ensure_admin(self, db: AsyncSession | None, names: Mapping[str, str], password: str) -> None:
         if db is not None:
             await self._ensure(db, names, password)
             return
@@ -665,7 +688,7 @@ class AuthRouter(AuthRules):
         await self.accounts.ensure_admin(db, names, password)
 
     def _admin_names(self, username: str | None, email: str | None) -> dict[str, str]:
-        columns = self.accounts.facts.columns
+        columns = self.accounts.facts.fetched
         given = {"username": username, "email": email}
         names = {name: value for name, value in given.items() if value is not None and name in columns}
         if not names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jetio import Authenticator, ConfigError, Policy, public
+from jetio import Authenticator, ConfigError, Policy, public, same_tenant
 
 from .policies import (
     AccountRequired,
@@ -95,6 +95,10 @@ class AuthRules:
         """The rows that the caller owns; admins all. `audit_fields` names candidates for the owner column."""
         self._require_accounts()
         return OwnerOrAdmin(model, self.finder, tuple(audit_fields) if audit_fields else None)
+
+    def same_tenant(self, model: type[Any]) -> Policy:
+        """The rows of the caller's tenant, for a model with a `tenant_column` and without TenantMixin."""
+        return same_tenant(model, self.finder)
 
     def self_or_admin(self) -> Policy:
         """For the user model: the caller's own row; admins all."""

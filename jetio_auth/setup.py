@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import MetaData, String, select
+from sqlalchemy import MetaData, String
 from sqlalchemy.orm import Mapped, mapped_column, registry
 
 from jetio import Base, ConfigError, Database, Jetio, JetioModel, Problem
@@ -47,17 +47,15 @@ def setup_auth(
     Further options are those of AuthRouter.
     """
     options = _checked(options)
-    if approval is None:
+    if approval is None and "store" not in options:
         options["disable"] = [*options.get("disable", ()), "approval"]
-    auth = AuthRouter(
-        _user_model(),
-        prefix=prefix,
-        approval=approval,
-        jwt=_config(options.pop("jwt", None), secret_key, algorithm, expire_minutes),
-        database=options.pop("database", None) or Database(db_url),
-        create_tables=create_tables,
-        **options,
-    )
+    if (
+        "store" not in options
+    ):  # a store keeps the accounts, so that there is nothing for a database of theirs
+        options |= {"user_model": _user_model(), "create_tables": create_tables}
+        options["database"] = options.get("database") or Database(db_url)
+    config = _config(options.pop("jwt", None), secret_key, algorithm, expire_minutes)
+    auth = AuthRouter(prefix=prefix, approval=approval, jwt=config, **options)
     auth.register_routes(app)
     auth.register_admin_routes(app)
     if default_admin is not None:
@@ -136,12 +134,14 @@ class _SeededAdmin:
     async def _seed(self) -> None:
         if self._password is not None:
             await self._auth.ensure_admin(email=self._email, password=self._password)
-        elif not await self._has_admin():  # whoever deleted the first one has another
+        elif not await self._auth.accounts.has_admin(
+            self._email
+        ):  # whoever deleted the first one has another
             await self._auth.ensure_admin(email=self._email, password=_SAMPLE)
 
     async def _judge(self) -> None:
         """Production does not start with the sample password, wherever the row comes from."""
-        stored = await self._stored()
+        stored = await self._auth.accounts.hash_of(self._email)
         if stored is None or not await self._is_sample(stored):
             return
         route = f"POST {self._auth.prefix}/change-password"
@@ -161,19 +161,6 @@ class _SeededAdmin:
     async def _is_sample(self, stored: str) -> bool:
         right, _ = await self._auth.accounts.passwords.verify_and_upgrade(_SAMPLE, stored)
         return right
-
-    async def _has_admin(self) -> bool:
-        columns = self._auth.accounts.facts.columns
-        admins = select(columns["id"]).where(columns["is_admin"]).limit(1)
-        async with self._auth.database.sessions() as session:
-            return await session.scalar(admins) is not None
-
-    async def _stored(self) -> str | None:
-        columns = self._auth.accounts.facts.columns
-        hashed = select(columns[PASSWORD]).where(columns["email"] == self._email)
-        async with self._auth.database.sessions() as session:
-            found: str | None = await session.scalar(hashed)
-        return found
 
 
 def _is_away(device: Device) -> bool:

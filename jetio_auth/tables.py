@@ -20,6 +20,7 @@ __all__ = [
     "one_time_table",
     "passkey_tables",
     "session_tables",
+    "stored_attempts_table",
 ]
 
 
@@ -46,13 +47,22 @@ class PasskeyTables(NamedTuple):
 
 def attempts_table(users: Table) -> Table:
     """Failed logins per window; `subject` is the hash of an account name or of an address."""
-    return _table(
-        "attempts",
-        users,
+    return _table("attempts", users, *_attempts())
+
+
+def _attempts() -> tuple[Column[Any], ...]:
+    return (
         Column("subject", String(64), primary_key=True),
         Column("started", BigInteger, nullable=False, index=True),
         Column("failures", Integer, nullable=False),
     )
+
+
+def stored_attempts_table() -> Table:
+    """The same where accounts are in a store, and no table of theirs is there to name it after."""
+    name = "jetio_auth_attempts"
+    known = Base.metadata.tables.get(name)
+    return known if known is not None else Base.__table_cls__(name, Base.metadata, *_attempts())
 
 
 def events_table(users: Table) -> Table:

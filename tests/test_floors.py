@@ -33,7 +33,7 @@ FLOORS: tuple[tuple[int, str], ...] = (
     (2, "models"),
     (2, "declared kinds limits relations"),
     (2, "resource"),
-    (2, "schemas"),
+    (2, "schemas tenants"),
     (3, "routing"),
     (3, "call answers watched"),
     (3, "parameters"),

@@ -292,7 +292,9 @@ def _may_be(kind: type[Any], model: type[Any]) -> bool:
 def _says_more(model: type[Any], above: type[Any]) -> bool:
     """Whether a class says something of its rows that the class above it does not say."""
     new = [vars(cls) for cls in model.__mro__ if cls not in above.__mro__]
-    return any("__api_floor__" in own or hasattr(own.get("API"), "policy") for own in new)
+    return any(
+        "__api_floor__" in own or "__mixin_floor__" in own or hasattr(own.get("API"), "policy") for own in new
+    )
 
 
 def floor_rule(app: Application, model: type[Any]) -> Policy | None:

@@ -19,8 +19,6 @@ from jetio import (
     Query,
     Request,
     ValidationError,
-    read_schema,
-    resource_of,
 )
 
 from ..events import AuthEvent
@@ -71,7 +69,7 @@ class ApprovalOperation(Operation):
 
     def build(self, app: Application, path: str) -> None:
         model = self.auth.accounts.facts.model
-        user: Any = read_schema(resource_of(model))
+        user: Any = self.auth.approval.shown
         if self.method == "GET":
             self.response_model = list[user]
         else:

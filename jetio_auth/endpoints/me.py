@@ -16,7 +16,7 @@ from ..policies import has_two_factors
 if TYPE_CHECKING:
     from ..router import AuthRouter
 
-__all__ = ["MeOperation"]
+__all__ = ["MeOperation", "about"]
 
 _OWN = RESERVED_CLAIMS | OWN_CLAIMS
 
@@ -43,17 +43,21 @@ class MeOperation(Operation):
     async def me(self, principal: Principal, session: AsyncSession) -> JsonResponse:
         """The account that is logged in."""
         user: Any = await session.get(self.auth.user_model, principal.id)
-        claims = principal.claims
-        content = {
-            **document_of(user),
-            "roles": sorted(principal.roles),
-            "permissions": sorted(principal.permissions),
-            "claims": {name: value for name, value in claims.items() if name not in _OWN},
-            "auth": {
-                "method": principal.method,
-                "mfa": has_two_factors(principal),
-                "issued_at": claims.get("iat"),
-                "impersonated_by": principal.impersonated_by,
-            },
-        }
+        content = {**document_of(user), **about(principal)}
         return JsonResponse(content, headers={"Cache-Control": "no-store"})
+
+
+def about(principal: Principal) -> dict[str, Any]:
+    """What is told of a caller beside the account."""
+    claims = principal.claims
+    return {
+        "roles": sorted(principal.roles),
+        "permissions": sorted(principal.permissions),
+        "claims": {name: value for name, value in claims.items() if name not in _OWN},
+        "auth": {
+            "method": principal.method,
+            "mfa": has_two_factors(principal),
+            "issued_at": claims.get("iat"),
+            "impersonated_by": principal.impersonated_by,
+        },
+    }

@@ -1,0 +1,1 @@
+"""Orders of several companies, for people whom an administrator has let in."""
