@@ -21,7 +21,7 @@ from .crud import Change, CrudRouter
 from .crud.hooks import add_hooks
 from .crud.query import parse_key, refuse_unknown
 from .crud.violations import violation_problem
-from .database import Database, UnitOfWork
+from .database import Database, UnitOfWork, create_engine_for_url
 from .defaults import database as default_database
 from .defaults import settings as default_settings
 from .dependencies import BodySpec
@@ -113,6 +113,7 @@ __all__ = [
     "add_swagger_ui",
     "allow_anonymous",
     "authenticated",
+    "create_engine_for_url",
     "create_tables",
     "default_database",
     "default_settings",

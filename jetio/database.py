@@ -22,7 +22,7 @@ from .dialects import Busy, Query, Result, Transaction, dialect_for
 from .dialects.sqlite import BEGIN_OPTION
 from .tables import create_tables, tell_stale_tables
 
-__all__ = ["Database", "UnitOfWork"]
+__all__ = ["Database", "UnitOfWork", "create_engine_for_url"]
 
 _log = logging.getLogger("jetio.database")
 _SHAPES = 1000
@@ -153,6 +153,14 @@ class Database:
             del self.__dict__["driver"]
         if "engine" in self.__dict__:
             await self.engine.dispose()
+
+
+def create_engine_for_url(url: str, **options: Any) -> AsyncEngine:
+    """SQLAlchemy's engine for a URL, with the pool and the listeners that this kind of database needs.
+
+    `Database(url).engine` is the same; options go to SQLAlchemy's `create_async_engine`.
+    """
+    return Database(url, **options).engine
 
 
 class UnitOfWork:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jetio import allow_anonymous
+from jetio import allow_anonymous, create_engine_for_url
 
 from .backends import JWTAuthenticator, RemoteIssuer
 from .callers import (
@@ -15,6 +15,7 @@ from .callers import (
     requires_role,
     requires_scope,
 )
+from .endpoints.tokens import TokenPair
 from .events import AuthEvent
 from .jwt import TokenError
 from .mail import Letter, Mailer
@@ -26,10 +27,12 @@ from .mixins import (
     JetioEmailConfirmationMixin,
     JetioFullAuthMixin,
     JetioPasswordResetMixin,
+    JetioUserMixin,
 )
 from .passkey_settings import PasskeySettings
 from .passwords import PasswordPolicy, get_password_hash, verify_password
 from .router import AuthRouter
+from .schemas import UserSchemas
 from .settings import AuthSettings, JWTConfig, Lockout
 from .setup import setup_auth
 from .standalone import create_access_token, decode_access_token, require_audit_field
@@ -50,6 +53,7 @@ __all__ = [
     "JetioEmailConfirmationMixin",
     "JetioFullAuthMixin",
     "JetioPasswordResetMixin",
+    "JetioUserMixin",
     "Letter",
     "Lockout",
     "Mail",
@@ -64,9 +68,12 @@ __all__ = [
     "SessionDep",
     "StoredUser",
     "TokenError",
+    "TokenPair",
+    "UserSchemas",
     "UserStore",
     "allow_anonymous",
     "create_access_token",
+    "create_engine_for_url",
     "decode_access_token",
     "get_password_hash",
     "require_audit_field",

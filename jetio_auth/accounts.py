@@ -38,7 +38,7 @@ from .sessions import Device
 from .settings import Lockout
 from .throttle import Limit, Throttle, is_local, origin
 
-__all__ = ["Accounts", "invalid_credentials"]
+__all__ = ["Accounts", "invalid_credentials", "last_admin"]
 
 TEST_ROUNDS = 4
 _AT_ONCE = min(4, os.cpu_count() or 1)
@@ -282,12 +282,12 @@ class Accounts:
     async def set_admin(self, session: AsyncSession, raw_key: str, *, admin: bool) -> Any:
         """Promote or demote; the account's key. Raises 404, or 409 `last_admin` for the only one."""
         (key,) = parse_key(resource_of(self.facts.model), raw_key)
-        admins = [] if admin else await self._usable_admins(session)
+        admins = [] if admin else await self.usable_admins(session)
         user = await session.get(self.facts.model, key, with_for_update=True)
         if user is None:
             raise not_found()
         if admins == [key]:
-            raise _last_admin()
+            raise last_admin()
         setattr(user, self.facts.admin_flag, admin)
         await session.flush()
         return key
@@ -299,10 +299,10 @@ class Accounts:
         stays = change.action != "delete" and facts.is_usable_admin({**row, **change.values})
         if stays or not facts.is_usable_admin(row):
             return
-        if await self._usable_admins(change.session) == [row[facts.key]]:
-            raise _last_admin()
+        if await self.usable_admins(change.session) == [row[facts.key]]:
+            raise last_admin()
 
-    async def _usable_admins(self, session: AsyncSession) -> Sequence[Any]:
+    async def usable_admins(self, session: AsyncSession) -> Sequence[Any]:
         """The keys of the admins who can log in; all admins are locked, in one order.
 
         Of two who remove each other, the second sees one.
@@ -399,7 +399,8 @@ def invalid_credentials() -> Problem:
     return Problem(401, "invalid_credentials", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-def _last_admin() -> Problem:
+def last_admin() -> Problem:
+    """409: nobody would be left who is an admin and can log in."""
     return Problem(409, "last_admin", "The last admin cannot be removed")
 
 

@@ -20,12 +20,14 @@ class Feature:
     """When a feature is on that nobody names, and what it stands on.
 
     `columns`: a model that has one of these switches it on, and `enable=` needs one of them; `mixin` brings them.
+    `by_name` are columns that serve as well, and mean too much elsewhere to switch it on by themselves.
     `extra` is the extra of jetio that installs its `packages`.
     """
 
     standard: bool = False
     needs: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    by_name: tuple[str, ...] = ()
     mixin: str = ""
     extra: str = ""
     packages: tuple[str, ...] = ()
@@ -46,7 +48,7 @@ FEATURES: Mapping[str, Feature] = {
     "approval": Feature(columns=("approval_status",), mixin="JetioApprovalMixin"),
     "device_login": Feature(),
     "impersonation": Feature(),
-    "verify_email": Feature(columns=VERIFIED, mixin="JetioEmailConfirmationMixin"),
+    "verify_email": Feature(columns=VERIFIED[:2], by_name=VERIFIED[2:], mixin="JetioEmailConfirmationMixin"),
     "reset_password": Feature(columns=(RESET_AT,), mixin="JetioPasswordResetMixin"),
     "magic_link": Feature(),
 }
@@ -83,7 +85,7 @@ def features_of(
 def _without_columns(enable: Sequence[str], columns: Collection[str]) -> Iterator[str]:
     for name in enable:
         feature = FEATURES.get(name, Feature())
-        if feature.columns and not feature.is_on(columns):
+        if feature.columns and not feature.is_on(columns) and set(columns).isdisjoint(feature.by_name):
             yield f"{name!r} needs a column of the model: {' or '.join(feature.columns)}; add {feature.mixin}"
 
 

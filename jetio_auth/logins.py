@@ -180,6 +180,24 @@ class Logins:
         await self._events.announce(event)
         return pair
 
+    async def prove_and_hash(
+        self, principal: Principal, current: str, new: str, device: Device, pointer: str
+    ) -> tuple[Account, str]:
+        """The caller's account and the hash of its next password; raises as `change_password` does."""
+        account = await self._changes.prove(principal.id, current, device)
+        return account, await self._changes.hash(account, current, new, pointer)
+
+    async def store_password(
+        self, work: UnitOfWork, account: Account, hashed: str, device: Device
+    ) -> AuthEvent:
+        """Change a password in a transaction, where all sessions end; the event that it has written."""
+        await self._changes.store(work, account, hashed)
+        if self.sessions is not None:
+            await self.sessions.end_others(work, self._key(account), None)
+        event = self._event("password.changed", self._key(account), device)
+        await self._events.write(event, work)
+        return event
+
     async def _keep(
         self, work: UnitOfWork, account: Account, sid: str | None, device: Device
     ) -> tuple[Kept, _Issued | None]:

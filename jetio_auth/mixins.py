@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "JetioEmailConfirmationMixin",
     "JetioFullAuthMixin",
     "JetioPasswordResetMixin",
+    "JetioUserMixin",
 ]
 
 RESET_AT = "password_reset_at"
@@ -68,3 +70,16 @@ class JetioAuthWithResetMixin(JetioAuthMixin, JetioPasswordResetMixin):
 
 class JetioFullAuthMixin(JetioAuthMixin, JetioEmailConfirmationMixin, JetioPasswordResetMixin):
     """Accounts with confirmed addresses, whose password can be reset by mail."""
+
+
+class JetioUserMixin:
+    """An account by email, whose key is a UUID: whether it is active, verified, a superuser's."""
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4, sort_order=-100)
+    email: Mapped[str] = mapped_column(String(320), unique=True, sort_order=-90)
+    hashed_password: Mapped[str] = mapped_column(
+        String(255), default=_unusable, info=_hidden(), sort_order=800
+    )
+    is_active: Mapped[bool] = mapped_column(default=True, sort_order=801)
+    is_superuser: Mapped[bool] = mapped_column(default=False, sort_order=802)
+    is_verified: Mapped[bool] = mapped_column(default=False, sort_order=803)

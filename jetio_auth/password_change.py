@@ -30,12 +30,12 @@ class PasswordChange:
             raise Problem(403, "wrong_password", "The current password is wrong")
         return account
 
-    async def hash(self, account: Account, current: str, new: str) -> str:
+    async def hash(self, account: Account, current: str, new: str, pointer: str = "/new_password") -> str:
         """The hash of a new password; raises 422 for one that is not accepted."""
         if new == current:
             message = "The new password is the current one"
-            raise ValidationError([FieldError("password_unchanged", message, pointer="/new_password")])
-        self._accounts.refuse_password(new, account, "/new_password")
+            raise ValidationError([FieldError("password_unchanged", message, pointer=pointer)])
+        self._accounts.refuse_password(new, account, pointer)
         return await self._accounts.passwords.hash(new)
 
     async def store(self, work: UnitOfWork, account: Account, hashed: str) -> Account:

@@ -29,6 +29,7 @@ __all__ = [
     "AccountRequired",
     "AdminOnly",
     "Fresh",
+    "InPerson",
     "LoginRequired",
     "Mfa",
     "OwnAccount",
@@ -82,6 +83,21 @@ class AccountRequired(_AccountPolicy):
         return _NO_ACCOUNT if access.principal.id is None else _ALLOW
 
 
+class InPerson(_AccountPolicy):
+    """Nobody in the name of another, and no program's token: what manages accounts is never without it."""
+
+    name = "in_person"
+
+    async def __call__(self, access: Access) -> Decision:
+        principal = access.principal
+        if principal is not None and principal.impersonated_by is not None:
+            return _BORROWED
+        return _DELEGATED if principal is not None and _is_delegated(principal) else _ALLOW
+
+
+_IN_PERSON = InPerson()
+
+
 class OwnAccount(AccountRequired):
     """The owner of an account, logged in himself: what manages accounts.
 
@@ -91,12 +107,8 @@ class OwnAccount(AccountRequired):
     name = "own_account"
 
     async def __call__(self, access: Access) -> Decision:
-        principal = access.principal
-        if principal is not None and principal.impersonated_by is not None:
-            return _BORROWED
-        if principal is not None and _is_delegated(principal):
-            return _DELEGATED
-        return await super().__call__(access)
+        refusal = await _IN_PERSON(access)
+        return refusal if isinstance(refusal, Deny) else await super().__call__(access)
 
 
 class Fresh(_AccountPolicy):

@@ -26,6 +26,7 @@ from jetio import (
 
 from .access_log import hide_secrets
 from .accounts import Accounts, invalid_credentials
+from .administration import Administration
 from .approval import Approval
 from .backends import (
     ApartAuthenticator,
@@ -53,6 +54,8 @@ from .endpoints.refresh import refresh_routes
 from .endpoints.register import RegisterOperation
 from .endpoints.reset import reset_routes
 from .endpoints.sessions import logout_routes, session_routes
+from .endpoints.user_admin import user_admin_routes
+from .endpoints.users import own_user_routes, user_router
 from .endpoints.verification import verification_routes
 from .events import AuthEvent, Events
 from .extras import make_factors, make_passkeys
@@ -78,9 +81,10 @@ from .panel import PanelAccounts
 from .passkey_settings import PasskeySettings
 from .password_change import PasswordChange
 from .passwords import PasswordPolicy
-from .policies import AdminOnly, SelfOrAdmin
+from .policies import AdminOnly, InPerson, SelfOrAdmin
 from .programs import Programs
 from .rules import NO_ACCOUNTS, AuthRules
+from .schemas import UserSchemas, user_schemas
 from .sessions import Device, Sessions
 from .settings import JWTConfig, Lockout, environment, weaknesses
 from .stores import UserStore
@@ -139,10 +143,12 @@ class AuthRouter(AuthRules):
     `events_days`. `issuers=[RemoteIssuer(...)]` accepts tokens of others too; with them the model may be left
     out, and then there are no accounts. `approval="admin"`, or a model with JetioApprovalMixin: whoever registers
     waits for an admin. `enable=["totp"]`: second factors; `passkeys=PasskeySettings(...)`, or `enable=["passkeys"]`
-    with `DOMAIN` set: logins with passkeys. `database` is one for accounts alone, `create_tables` whether its tables
-    are made at the start (None: outside of production). `store` keeps accounts elsewhere, and takes the place of the
-    model. `mail` says what is written to people, and by whom; with `require_verified_email` nobody logs in before the
-    address is confirmed. Mistakes in the model are raised as ConfigError when the application is built.
+    with `DOMAIN` set: logins with passkeys. `dev_superusers` makes an admin of everybody who registers;
+    production does not start with it. `database` is one for accounts alone, `create_tables` whether its tables are made
+    at the start (None: outside of production). `store` keeps accounts elsewhere, and
+    takes the place of the model. `mail` says what is written to people, and by whom; with
+    `require_verified_email` nobody logs in before the address is confirmed. Mistakes in the model are raised as
+    ConfigError when the application is built.
     """
 
     def __new__(cls, *arguments: Any, store: Any = None, **options: Any) -> AuthRouter:
@@ -163,6 +169,8 @@ class AuthRouter(AuthRules):
         prefix: str = "",
         session_prefix: str = "",
         admin_prefix: str = "/admin",
+        users_prefix: str = "/users",
+        dev_superusers: bool = False,
         jwt: JWTConfig | None = None,
         issuers: Sequence[RemoteIssuer] = (),
         login_fields: Sequence[str] | None = None,
@@ -194,6 +202,7 @@ class AuthRouter(AuthRules):
         self._login_path = f"{prefix}{session_prefix}{login_path}"
         self._me_path, self._admin_prefix = f"{prefix}/me", admin_prefix
         self._extra_claims, self._default_admin = extra_claims, default_admin
+        self._users_prefix, self.dev_superusers = users_prefix, dev_superusers
         self._own: list[Endpoint] = []
         self._context = AuthContext(
             lambda: read_user_model(
@@ -217,6 +226,7 @@ class AuthRouter(AuthRules):
                 passkeys,
                 mail,
                 require_verified_email,
+                dev_superusers,
                 enable,
                 disable,
             )
@@ -243,7 +253,8 @@ class AuthRouter(AuthRules):
                 self._context, issuers, role_permissions or {}, self.authenticator
             )
             self.finder = self._remote
-        floor = {"POST": AdminOnly(), **dict.fromkeys(("PUT", "PATCH", "DELETE"), SelfOrAdmin(user_model))}
+        managed = InPerson() & SelfOrAdmin(user_model)
+        floor = {"POST": AdminOnly(), **dict.fromkeys(("PUT", "PATCH", "DELETE"), managed)}
         hooks = {"before_delete": self._keep_an_admin}
         if has_state(user_model) or self._has("verify_email"):
             hooks["before_update"] = self._before_update
@@ -273,6 +284,7 @@ class AuthRouter(AuthRules):
         if database is not None:
             self.finder = ApartAuthenticator(self.finder, self._context)
 
+        self.administration = Administration(self._context, self.accounts, throttle, self.logins.sessions)
         self.impersonation = Impersonation(
             self._context, self.authenticator, self._claims_of, self.logins.sessions, self.events
         )
@@ -306,6 +318,12 @@ class AuthRouter(AuthRules):
     def database(self) -> Database:
         """The application's database; before any application, the default one."""
         return self._context.database
+
+    @property
+    def schemas(self) -> UserSchemas:
+        """Pydantic models of an account: `read`, `create` (as `/register` takes it) and `update`."""
+        self._require_accounts()
+        return user_schemas(self.accounts.facts, self.accounts.passwords.policy)
 
     @property
     def title(self) -> str:
@@ -351,6 +369,8 @@ class AuthRouter(AuthRules):
         self._adopt(app)
         for path, endpoint in promotion_routes(self):
             self._serve(app, self._admin_prefix + path, endpoint)
+        for path, endpoint in user_admin_routes(self):
+            self._serve(app, self._admin_prefix + path, endpoint)
         self._add(app, self._admin_prefix, _ADMIN_ROUTES)
         self._add_review_routes(app)
 
@@ -367,6 +387,24 @@ class AuthRouter(AuthRules):
     def use_store(self, store: UserStore | Callable[[], Any]) -> None:
         """Keep accounts here from now on: a store, or a function that returns or yields one."""
         raise ConfigError("these accounts are in a database; write AuthRouter(store=...)")
+
+    def register_user_routes(self, app: Jetio) -> None:
+        """Add `/users`, `/users/{id}` and `/users/me`: accounts as rows, under `self_or_admin`.
+
+        They are created by `/register` and deleted by admins.
+        """
+        self._require_accounts()
+        self._adopt(app)
+        if self._context.own is not None:
+            raise ConfigError(
+                "register_user_routes serves rows of the application's database, and these accounts have one of "
+                "their own; leave database= out"
+            )
+        one, me = f"{self._users_prefix}/{{id}}", f"{self._users_prefix}/me"
+        user_router(self).register_routes(app, path=self._users_prefix)
+        [update] = [item for path, item in app.endpoints if path == one and item.method == "PATCH"]
+        for operation in own_user_routes(self, update):
+            self._serve(app, me, operation)
 
     def protect(self, app: Jetio, *, open: Sequence[str] = ()) -> None:
         """Close the application: every route needs a login that does not say otherwise.
@@ -428,6 +466,8 @@ class AuthRouter(AuthRules):
         found = list(weaknesses(self.authenticator.config, app.settings))
         if self.mailing is not None:
             found += self.mailing.weaknesses(app.settings)
+        if self.dev_superusers:
+            found.append("AuthRouter(dev_superusers=True) makes an admin of everybody; leave it out")
         if app.settings.production:
             return found
         for weakness in found:

@@ -70,6 +70,7 @@ class StoredAuthRouter(AuthRouter):
         self._me_path = f"{prefix}/me"
         self._extra_claims, self._default_admin = extra_claims, default_admin
         self._own, self._remote = [], None
+        self.dev_superusers = False
         self.factors = self.passkeys = self.mailing = None
         self._context = AuthContext(lambda: stored_model(approval=self._has("approval")))
         self._source = StoreSource(store)
@@ -124,6 +125,10 @@ class StoredAuthRouter(AuthRouter):
         """Add `/pending`, `/approve` and `/reject`, where approval is on."""
         self._adopt(app)
         self._add_review_routes(app)
+
+    def register_user_routes(self, app: Jetio) -> None:
+        """Accounts of a store are no rows."""
+        raise ConfigError("register_user_routes serves rows of a user model; write AuthRouter(User)")
 
     async def _start(self) -> None:
         if self._context.settings.production:

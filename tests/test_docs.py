@@ -431,7 +431,7 @@ FOREIGN = {
         "relationship",
         "settings",
     },
-    "jetio_auth": {"RequireLogin", "SessionDep", "allow_anonymous"},
+    "jetio_auth": {"RequireLogin", "SessionDep", "allow_anonymous", "create_engine_for_url"},
 }
 
 

@@ -92,8 +92,8 @@ class CrudRouter:
 
         return register
 
-    def register_routes(self, app: Application, prefix: str = "") -> None:
-        """Add the endpoints under `prefix` + `/` + the table's name."""
+    def register_routes(self, app: Application, prefix: str = "", *, path: str | None = None) -> None:
+        """Add the endpoints under `prefix` + `/` + the table's name, or under `path`."""
         table = getattr(self.model, "__tablename__", None) or getattr(
             getattr(self.model, "__table__", None), "name", None
         )
@@ -101,7 +101,7 @@ class CrudRouter:
             raise ConfigError(
                 f"{self.model!r} is no model; write `class Post(JetioModel)` and CrudRouter(Post)"
             )
-        base = f"{self.prefix or prefix}/{table}"
+        base = path if path is not None else f"{self.prefix or prefix}/{table}"
         for action in self.actions:
             kind = ENDPOINTS[action]
             app.add_endpoint(base if kind.whole else f"{base}/{{id}}", kind(self, base))

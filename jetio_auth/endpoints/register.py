@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RegisterOperation"]
 
+_log = logging.getLogger("jetio.auth")
 _LOOK = "Account created; a mail to its address has the link that confirms it"
 
 
@@ -72,6 +74,9 @@ class RegisterOperation(Operation):
             if name not in self.privileged
         }
         accounts, password, device = self.auth.accounts, given.pop("password"), device_of(request)
+        if self.auth.dev_superusers:
+            given[accounts.facts.admin_flag] = True
+            _log.warning("an admin for development: %s registers with dev_superusers=True", device.address)
         await accounts.admit_registration(given, password, address=device.address)
         if self._letters is not None:
             return await self._register_unseen(request, given, password, session, later, self._letters)

@@ -1,0 +1,200 @@
+"""What admins do to accounts: off and on, unlocked, logged out, with other roles."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import JSON, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from jetio_auth import AuthRouter, JetioAuthMixin, Lockout
+from tests.auth.forum import Person, Site, User, call, new_app, new_base, serving
+
+
+def _forum(url: str, model: Any = User, **options: Any) -> Any:
+    app = new_app(url, metadata=model.metadata)
+    auth = AuthRouter(model, lockout=Lockout(failures=3), **options)
+    auth.register_routes(app)
+    auth.register_admin_routes(app)
+    return serving(app, auth)
+
+
+@pytest.fixture
+def site(database_url: str) -> Iterator[Site]:
+    """A forum with its admin routes, on every database."""
+    with _forum(database_url) as site:
+        yield site
+
+
+@pytest.fixture
+def quick(sqlite_url: str) -> Iterator[Site]:
+    """The same on SQLite."""
+    with _forum(sqlite_url) as site:
+        yield site
+
+
+def events(admin: Person, person: Person) -> list[tuple[str, str | None]]:
+    """What admins did to somebody."""
+    found = admin.get("/admin/auth-events", params={"user_id": str(person.id)}).json()
+    return [(item["name"], item["actor_id"]) for item in reversed(found) if item["actor_id"] is not None]
+
+
+def test_an_account_is_switched_off_and_on(site: Site) -> None:
+    """Off, its sessions are over and no login works; on, it may log in anew, and old tokens stay dead."""
+    admin, ann = site.admin(), site.person("ann")
+    off = admin.post(f"/admin/users/{ann.id}/disable")
+    assert (off.status_code, off.json()["is_active"], off.json()["id"]) == (200, False, ann.id)
+    assert ann.get("/me").status_code == 401
+    assert site.login(ann.username).status_code == 401
+    on = admin.post(f"/admin/users/{ann.id}/enable")
+    assert (on.status_code, on.json()["is_active"]) == (200, True)
+    assert ann.get("/me").json()["code"] == "token_revoked"
+    assert site.login(ann.username).status_code == 200
+    by = str(admin.id)
+    assert events(admin, ann) == [("user.disabled", by), ("user.enabled", by)]
+
+
+def test_an_account_is_unlocked(site: Site) -> None:
+    """Failed logins are forgotten, and a right password is heard again."""
+    admin, ann = site.admin(), site.person("ann")
+    for _ in range(4):
+        site.login(ann.username, "wrong password")
+    assert site.login(ann.username).status_code == 429
+    assert admin.post(f"/admin/users/{ann.id}/unlock").json()["username"] == ann.username
+    assert site.login(ann.username).status_code == 200
+    assert events(admin, ann) == [("user.unlocked", str(admin.id))]
+
+
+def test_an_account_is_logged_out(site: Site) -> None:
+    """Everywhere, and nobody else is."""
+    admin, ann, bob = site.admin(), site.person("ann"), site.person("bob")
+    assert admin.post(f"/admin/users/{ann.id}/revoke-sessions").status_code == 200
+    assert ann.get("/me").status_code == 401
+    assert bob.get("/me").status_code == 200
+    assert site.login(ann.username).status_code == 200
+    assert events(admin, ann) == [("session.ended", str(admin.id))]
+
+
+def test_roles_are_given_and_taken(site: Site) -> None:
+    """All roles are told at once; `admin` is the flag, and its change is an event of its own."""
+    admin, ann = site.admin(), site.person("ann")
+    place = f"/admin/users/{ann.id}/roles"
+    assert admin.put(place, {"roles": ["editor"]}).json()["role"] == "editor"
+    assert ann.get("/me").json()["roles"] == ["editor"]
+    assert admin.put(place, {"roles": ["admin", "editor"]}).status_code == 200
+    assert ann.get("/me").json()["roles"] == ["admin", "editor"]
+    assert ann.put(f"/admin/users/{admin.id}/roles", {"roles": []}).json()["role"] == "member"
+    assert admin.put(place, {"roles": []}).status_code == 403
+    assert [name for name, _ in events(ann, ann)] == ["roles.changed", "roles.changed", "admin.granted"]
+    assert [name for name, _ in events(ann, admin)] == ["roles.changed", "admin.revoked"]
+
+
+def test_an_admin_stays(site: Site) -> None:
+    """The last one who can log in is neither switched off nor demoted; of two who end each other one stays."""
+    first, second = site.admin(), site.admin()
+    ways = [("POST", "disable", None), ("PUT", "roles", {"roles": ["editor"]})]
+
+    async def both() -> Counter[int]:
+        answers = await asyncio.gather(
+            *(
+                call(site.app, method, f"/admin/users/{other.id}/{way}", body, headers=admin.headers)
+                for (admin, other), (method, way, body) in zip(
+                    [(first, second), (second, first)], ways, strict=True
+                )
+            )
+        )
+        return Counter(answer.status for answer in answers)
+
+    statuses = site.run(both)
+    assert statuses[200] == 1
+    [left] = [person for person in (first, second) if "admin" in person.get("/me").json().get("roles", [])]
+    for method, way, body in ways:
+        refused = left.request(method, f"/admin/users/{left.id}/{way}", json=body)
+        assert (refused.status_code, refused.json()["code"]) == (409, "last_admin")
+
+
+def test_who_may_and_to_whom(quick: Site) -> None:
+    """Anonymous callers are 401, others than admins 403, unknown accounts 404."""
+    admin, ann = quick.admin(), quick.person("ann")
+    for method, way, body in (
+        ("POST", "disable", None),
+        ("POST", "enable", None),
+        ("POST", "unlock", None),
+        ("POST", "revoke-sessions", None),
+        ("PUT", "roles", {"roles": ["admin"]}),
+    ):
+        path = f"/admin/users/{ann.id}/{way}"
+        assert quick.client.request(method, path, json=body).status_code == 401, way
+        assert ann.request(method, path, json=body).status_code == 403, way
+        for unknown in ("999999", "nobody"):
+            lost = admin.request(method, f"/admin/users/{unknown}/{way}", json=body)
+            assert lost.status_code == 404, (way, unknown)
+    assert ann.get("/me").json()["roles"] == ["member"]
+
+
+@pytest.mark.parametrize(
+    "roles", [["editor", "author"], ["two words"], [""], "editor", [7], ["x" * 41], ["x"] * 51]
+)
+def test_roles_that_are_none(quick: Site, roles: Any) -> None:
+    """What the model cannot hold, or would read as something else, is 422 and changes nothing."""
+    admin, ann = quick.admin(), quick.person("ann")
+    refused = admin.put(f"/admin/users/{ann.id}/roles", {"roles": roles})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"].startswith("/roles")
+    assert ann.get("/me").json()["roles"] == ["member"]
+
+
+class Level(enum.Enum):
+    reader = "reader"
+    writer = "writer"
+
+
+@pytest.mark.parametrize(
+    ("column", "given", "told", "status"),
+    [
+        (
+            ("roles", Mapped[list[str]], lambda: mapped_column(JSON, default=list)),
+            ["b", "a"],
+            ["a", "b"],
+            200,
+        ),
+        (("roles", Mapped[str], lambda: mapped_column(String(9), default="")), ["b", "a"], ["a", "b"], 200),
+        (("roles", Mapped[str], lambda: mapped_column(String(9), default="")), ["long-name", "b"], [], 422),
+        (("role", Mapped[Level], lambda: mapped_column(default=Level.reader)), ["writer"], ["writer"], 200),
+        (("role", Mapped[Level], lambda: mapped_column(default=Level.reader)), ["king"], ["reader"], 422),
+        (("city", Mapped[str | None], mapped_column), ["writer"], [], 422),
+        (("city", Mapped[str | None], mapped_column), ["admin"], ["admin"], 200),
+    ],
+)
+def test_roles_as_models_hold_them(
+    sqlite_url: str, column: Any, given: list[str], told: list[str], status: int
+) -> None:
+    """A list, text, a word of an enumeration; a model without a column knows `admin` alone."""
+    name, annotation, value = column
+    base: Any = new_base()
+    members = {
+        "__annotations__": {"username": Mapped[str], "email": Mapped[str | None], name: annotation},
+        "username": mapped_column(String(80), unique=True),
+        "email": mapped_column(unique=True),
+        name: value(),
+    }
+    model = type("Member", (base, JetioAuthMixin), members)
+    with _forum(sqlite_url, model) as site:
+        admin, ann = site.admin(), site.person("ann")
+        assert admin.put(f"/admin/users/{ann.id}/roles", {"roles": given}).status_code == status
+        assert ann.get("/me").json()["roles"] == told
+        assert admin.post(f"/admin/users/{ann.id}/disable").status_code == 404  # there is no column for it
+
+
+def test_without_sessions_there_are_none_to_end(sqlite_url: str) -> None:
+    """The route is there where sessions are; switching off works without them."""
+    with _forum(sqlite_url, disable=["sessions", "refresh"]) as site:
+        admin, ann = site.admin(), site.person("ann")
+        assert admin.post(f"/admin/users/{ann.id}/revoke-sessions").status_code == 404
+        assert admin.post(f"/admin/users/{ann.id}/disable").status_code == 200
+        assert ann.get("/me").status_code == 401
