@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from jetio import allow_anonymous, create_engine_for_url
 
-from .backends import JWTAuthenticator, RemoteIssuer
+from .backends import (
+    AdminUser,
+    APIKeyBackend,
+    AuthBackend,
+    JWTAuthBackend,
+    JWTAuthenticator,
+    MultiBackend,
+    RemoteIssuer,
+    RemoteJWTBackend,
+    SessionAuthBackend,
+)
 from .callers import (
     CurrentAdmin,
     CurrentUser,
@@ -33,18 +43,31 @@ from .passkey_settings import PasskeySettings
 from .passwords import PasswordPolicy, get_password_hash, verify_password
 from .router import AuthRouter
 from .schemas import UserSchemas
+from .session_stores import (
+    DatabaseSessions,
+    MemorySessions,
+    RedisSessions,
+    ServerSessions,
+    SessionStore,
+    renew_session,
+)
 from .settings import AuthSettings, JWTConfig, Lockout
 from .setup import setup_auth
 from .standalone import create_access_token, decode_access_token, require_audit_field
 from .stores import JSONUserStore, MemoryUserStore, StoredUser, UserStore
 
 __all__ = [
+    "APIKeyBackend",
+    "AdminUser",
+    "AuthBackend",
     "AuthEvent",
     "AuthRouter",
     "AuthSettings",
     "CurrentAdmin",
     "CurrentUser",
+    "DatabaseSessions",
     "JSONUserStore",
+    "JWTAuthBackend",
     "JWTAuthenticator",
     "JWTConfig",
     "JetioApprovalMixin",
@@ -59,13 +82,20 @@ __all__ = [
     "Mail",
     "MailSettings",
     "Mailer",
+    "MemorySessions",
     "MemoryUserStore",
+    "MultiBackend",
     "OptionalUser",
     "PasskeySettings",
     "PasswordPolicy",
+    "RedisSessions",
     "RemoteIssuer",
+    "RemoteJWTBackend",
     "RequireLogin",
+    "ServerSessions",
+    "SessionAuthBackend",
     "SessionDep",
+    "SessionStore",
     "StoredUser",
     "TokenError",
     "TokenPair",
@@ -76,6 +106,7 @@ __all__ = [
     "create_engine_for_url",
     "decode_access_token",
     "get_password_hash",
+    "renew_session",
     "require_audit_field",
     "requires_permission",
     "requires_role",

@@ -5,23 +5,19 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from jetio import Problem
-
+from .csrf import CSRF_COOKIE, CSRF_HEADER, CsrfGuard, forged
 from .transports import refused
 
 __all__ = ["CSRF_COOKIE", "CSRF_HEADER", "REFRESH_COOKIE", "CookieTransport", "the_cookie"]
 
-CSRF_COOKIE, CSRF_HEADER = "csrf_token", "x-csrf-token"
 REFRESH_COOKIE = "refresh_token"
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
-class CookieTransport:
+class CookieTransport(CsrfGuard):
     """A token in a cookie that scripts cannot read.
 
     Cookies come along whichever page sends the request: for one that changes something, and for a WebSocket, the
@@ -39,8 +35,8 @@ class CookieTransport:
         samesite: Literal["lax", "strict", "none"],
         key: Callable[[], bytes],
     ) -> None:
-        self.name, self._refresh_path = name, refresh_path
-        self._secure, self._httponly, self._samesite, self._key = secure, httponly, samesite, key
+        super().__init__(secure=secure, samesite=samesite, key=key)
+        self.name, self._refresh_path, self._httponly = name, refresh_path, httponly
 
     def read(self, connection: HTTPConnection) -> str | None:
         """The access token, None where there is none; raises 401 where the cookie stands twice."""
@@ -50,35 +46,12 @@ class CookieTransport:
         """The refresh token, None where there is none; raises 401 where the cookie stands twice."""
         return the_cookie(connection, REFRESH_COOKIE)
 
-    def guard(self, connection: HTTPConnection, session: str) -> None:
-        """Raises 403 `csrf_failed` where another site may have made the browser send this."""
-        websocket = connection.scope["type"] == "websocket"
-        if not websocket and connection.scope["method"] in _SAFE:
-            return
-        self.guard_origin(connection)
-        if websocket:  # a browser cannot give it headers; its origin is always told
-            if "origin" not in connection.headers:
-                raise _forged("The request does not tell its origin")
-            return
-        given = connection.headers.get(CSRF_HEADER, "")
-        if not hmac.compare_digest(given.encode("latin-1"), self.csrf_of(session).encode()):
-            raise _forged(f"The header X-CSRF-Token does not hold the value of the cookie {CSRF_COOKIE}")
-
-    def guard_origin(self, connection: HTTPConnection) -> None:
-        """Raises 403 `csrf_failed` where the browser says that another site sends this."""
-        if not _same_origin(connection):
-            raise _forged("The request comes from another site")
-
-    def csrf_of(self, session: str) -> str:
-        """What the header must repeat in this session."""
-        return hmac.digest(self._key(), session.encode(), "sha256").hex()
-
     def guard_refresh(self, connection: HTTPConnection) -> None:
         """The same for a refresh token in a cookie, whose session is not known yet: header and cookie agree."""
         self.guard_origin(connection)
         given, kept = connection.headers.get(CSRF_HEADER, ""), connection.cookies.get(CSRF_COOKIE, "")
         if not kept or not hmac.compare_digest(given.encode("latin-1"), kept.encode("latin-1", "replace")):
-            raise _forged(f"The header X-CSRF-Token does not hold the value of the cookie {CSRF_COOKIE}")
+            raise forged(f"The header X-CSRF-Token does not hold the value of the cookie {CSRF_COOKIE}")
 
     def expired(self, connection: HTTPConnection, name: str) -> dict[str, str]:
         """The header of a refusal that takes a dead cookie away."""
@@ -144,28 +117,3 @@ def the_cookie(connection: HTTPConnection, name: str) -> str | None:
     if len(named) > 1:
         raise refused(f"The cookie {name} stands twice; delete the cookies of this site")
     return connection.cookies.get(name) or None
-
-
-def _same_origin(connection: HTTPConnection) -> bool:
-    """By what the browser says; whoever is no browser says nothing, and holds no cookies of others."""
-    site, origin = connection.headers.get("sec-fetch-site"), connection.headers.get("origin")
-    if site is not None and site not in ("same-origin", "none"):
-        return False
-    if origin == "null" and site == "same-origin":
-        return True  # a page without referrer, such as the one of a link in a mail, hides where it is
-    return origin is None or _is_own(origin, connection)
-
-
-def _is_own(origin: str, connection: HTTPConnection) -> bool:
-    try:
-        given = urlsplit(origin)
-    except ValueError:
-        return False
-    # A proxy that ends TLS leaves http to us: only the other way round the scheme tells something.
-    downgraded = connection.scope["scheme"] in ("https", "wss") and given.scheme != "https"
-    host = connection.headers.get("host", "").lower()
-    return bool(given.netloc) and given.netloc.lower() == host and not downgraded
-
-
-def _forged(detail: str) -> Problem:
-    return Problem(403, "csrf_failed", detail)

@@ -9,6 +9,7 @@ from time import time
 from typing import Any
 
 from sqlalchemy import ColumnElement
+from starlette.requests import HTTPConnection
 
 from jetio import (
     Access,
@@ -22,6 +23,9 @@ from jetio import (
     PolicyContext,
     Principal,
     Problem,
+    SecurityScheme,
+    UnitOfWork,
+    not_found,
     resource_of,
 )
 
@@ -29,6 +33,7 @@ __all__ = [
     "AccountRequired",
     "AdminOnly",
     "Fresh",
+    "Hidden",
     "InPerson",
     "LoginRequired",
     "Mfa",
@@ -226,6 +231,59 @@ def _has_scope(principal: Principal, scope: str) -> bool:
 def _is_delegated(principal: Principal) -> bool:
     """Whether a program calls with a token of its own, which has less than a login has."""
     return principal.method == "api_token" or (principal.method == "jwt" and "scope" in principal.claims)
+
+
+class Hidden(_AccountPolicy):
+    """A rule whose refusals are 404: whoever may not come in does not learn that there is anything.
+
+    A credential that is not accepted is a 404, too.
+    """
+
+    def __init__(self, inner: Policy, authenticator: Authenticator) -> None:
+        super().__init__(_Hiding(authenticator))
+        self.inner, self.name = inner, f"hidden({inner!r})"
+        self.needs_caller = True
+
+    def bind(self, context: PolicyContext) -> Policy:
+        assert isinstance(self.authenticator, _Hiding)  # noqa: S101 - made above
+        return Hidden(self.inner.bind(context), self.authenticator.base)
+
+    async def __call__(self, access: Access) -> Decision:
+        try:
+            decision = await self.inner(access)
+        except Problem as problem:
+            raise _unseen(problem) from None
+        return Deny(problem=not_found()) if isinstance(decision, Deny) else decision
+
+
+class _Hiding:
+    """Finds the caller as `base` does, and refuses as if there were nothing."""
+
+    def __init__(self, base: Authenticator) -> None:
+        self.base = base
+        if hasattr(base, "load_user"):
+            self.load_user = base.load_user
+
+    @property
+    def user_model(self) -> type[Any] | None:
+        return self.base.user_model
+
+    @property
+    def schemes(self) -> Sequence[SecurityScheme]:
+        return self.base.schemes
+
+    async def identify(self, connection: HTTPConnection, work: UnitOfWork) -> Principal | None:
+        try:
+            return await self.base.identify(connection, work)
+        except Problem as problem:
+            raise _unseen(problem) from None
+
+    def principal_of(self, user: Any) -> Principal:
+        return self.base.principal_of(user)
+
+
+def _unseen(problem: Problem) -> Problem:
+    return not_found() if problem.status in (401, 403) else problem
 
 
 class _Owned(_AccountPolicy):

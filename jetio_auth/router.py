@@ -28,9 +28,11 @@ from .access_log import hide_secrets
 from .accounts import Accounts, invalid_credentials
 from .administration import Administration
 from .approval import Approval
+from .backed import Backed
 from .backends import (
     ApartAuthenticator,
     ApiTokenAuthenticator,
+    CallerFinder,
     ChainAuthenticator,
     JWTAuthenticator,
     RemoteAuthenticator,
@@ -40,6 +42,7 @@ from .context import AuthContext
 from .endpoints.admin import promotion_routes
 from .endpoints.api_tokens import api_token_routes
 from .endpoints.approval import approval_routes
+from .endpoints.backend import backend_routes
 from .endpoints.device import device_routes
 from .endpoints.events import event_routes
 from .endpoints.impersonation import impersonation_routes
@@ -146,7 +149,8 @@ class AuthRouter(AuthRules):
     with `DOMAIN` set: logins with passkeys. `dev_superusers` makes an admin of everybody who registers;
     production does not start with it. `database` is one for accounts alone, `create_tables` whether its tables are made
     at the start (None: outside of production). `store` keeps accounts elsewhere, and
-    takes the place of the model. `mail` says what is written to people, and by whom; with
+    takes the place of the model. `backend` finds callers by a credential of its own, and without
+    a model logs them in. `mail` says what is written to people, and by whom; with
     `require_verified_email` nobody logs in before the address is confirmed. Mistakes in the model are raised as
     ConfigError when the application is built.
     """
@@ -173,6 +177,7 @@ class AuthRouter(AuthRules):
         dev_superusers: bool = False,
         jwt: JWTConfig | None = None,
         issuers: Sequence[RemoteIssuer] = (),
+        backend: CallerFinder | None = None,
         login_fields: Sequence[str] | None = None,
         password: PasswordPolicy | None = None,
         lockout: Lockout | None = None,
@@ -212,13 +217,14 @@ class AuthRouter(AuthRules):
             create_tables,
         )
         self._remote: RemoteAuthenticator | None = None
+        self.backed: Backed | None = None
         self.finder: Authenticator
         if user_model is None:
             _refuse_for_accounts(
                 issuers,
                 jwt,
                 password,
-                lockout,
+                lockout if backend is None else None,
                 extra_claims,
                 default_admin,
                 approval,
@@ -229,9 +235,14 @@ class AuthRouter(AuthRules):
                 dev_superusers,
                 enable,
                 disable,
+                backed=backend is not None,
             )
-            self._remote = RemoteAuthenticator(self._context, issuers, role_permissions or {}, None)
-            self.finder = self._remote
+            if issuers:
+                self._remote = RemoteAuthenticator(self._context, issuers, role_permissions or {}, None)
+                self.finder = self._remote
+            if backend is not None:
+                self.events = Events(self._context, None, events_days)
+                self._take_backend(backend, None, role_permissions or {}, lockout or Lockout())
             return
         config = jwt or environment().jwt
         if "cookie" in config.locations and not self._has("sessions"):
@@ -281,6 +292,8 @@ class AuthRouter(AuthRules):
         self.mailing = self._make_mailing(mail, throttle, lockout or Lockout())
         if require_verified_email:
             self._require_verified()
+        if backend is not None:
+            self._take_backend(backend, self.authenticator, role_permissions or {}, lockout or Lockout())
         if database is not None:
             self.finder = ApartAuthenticator(self.finder, self._context)
 
@@ -298,6 +311,17 @@ class AuthRouter(AuthRules):
                 self.events,
                 events_days,
             )
+
+    def _take_backend(
+        self,
+        backend: CallerFinder,
+        accounts: JWTAuthenticator | None,
+        role_permissions: Mapping[str, Sequence[str]],
+        lockout: Lockout,
+    ) -> None:
+        self.backed = Backed(backend, self._context, accounts, role_permissions, lockout, self.events)
+        base = self.finder if accounts is not None or self._remote is not None else None
+        self.finder = ChainAuthenticator(self.backed.finders, base)
 
     def _admit_programs(self, table: Table) -> None:
         tokens = ApiTokens(self._context, table, self.authenticator)
@@ -354,6 +378,9 @@ class AuthRouter(AuthRules):
         """
         self._adopt(app)
         if self.user_model is None:
+            if self.backed is not None:
+                for path, endpoint in backend_routes(self, self.backed, self.login_path, self.session_prefix):
+                    self._serve(app, self.prefix + path, endpoint)
             return
         self._serve(app, self._register_path, RegisterOperation(self))
         self._serve(app, self._login_path, LoginOperation(self))
@@ -441,6 +468,8 @@ class AuthRouter(AuthRules):
         self._context.app = app
         if self._remote is not None:
             self._serve_issuers(app, self._remote)
+        if self.backed is not None:
+            self.backed.bind(app, f"{self.prefix}{self.session_prefix}/refresh")
         if self.user_model is None:
             return
         app.on_build.append(self._check_model)
@@ -737,12 +766,12 @@ class AuthRouter(AuthRules):
         return names
 
 
-def _refuse_for_accounts(issuers: Sequence[RemoteIssuer], *given: object) -> None:
-    """Without accounts there must be issuers, and nothing that is about accounts."""
-    if not issuers:
-        raise ConfigError("AuthRouter() has no user model and no issuers; write AuthRouter(User)")
+def _refuse_for_accounts(issuers: Sequence[RemoteIssuer], *given: object, backed: bool) -> None:
+    """Without accounts there must be issuers or a backend, and nothing that is about accounts."""
+    if not issuers and not backed:
+        raise ConfigError("AuthRouter() has no user model, no issuers and no backend; write AuthRouter(User)")
     if any(given):
         raise ConfigError(
-            "AuthRouter(issuers=...) without a user model takes role_permissions, and nothing about accounts; "
+            "AuthRouter without a user model takes role_permissions, and nothing about accounts; "
             "write AuthRouter(User, issuers=[...])"
         )

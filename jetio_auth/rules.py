@@ -11,6 +11,7 @@ from .policies import (
     AccountRequired,
     AdminOnly,
     Fresh,
+    Hidden,
     LoginRequired,
     Mfa,
     OwnAccount,
@@ -31,6 +32,7 @@ class AuthRules:
     """Policies whose caller is found by one authenticator."""
 
     user_model: Any
+    backed: Any
     finder: Authenticator
     features: frozenset[str]
     accepts_issuers: bool
@@ -65,13 +67,18 @@ class AuthRules:
             raise ConfigError('mfa() lets nobody through; write AuthRouter(..., enable=["totp"])')
         return Mfa(self.finder)
 
+    def hidden(self, rule: Policy) -> Policy:
+        """A rule that answers 404 where it would answer 401 or 403, as if nothing were there."""
+        return Hidden(rule, self.finder)
+
     def public(self) -> Policy:
         """Everybody."""
         return public()
 
     def admin_only(self) -> Policy:
         """Admins."""
-        self._require_accounts()
+        if self.backed is None:
+            self._require_accounts()
         return AdminOnly(self.finder)
 
     def requires_role(self, *any_of: str) -> Policy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, MetaData, String, Table, Text
 
 from jetio import Base
 
@@ -14,6 +14,7 @@ __all__ = [
     "SessionTables",
     "api_tokens_table",
     "attempts_table",
+    "backend_attempts_table",
     "device_table",
     "events_table",
     "factor_tables",
@@ -21,6 +22,7 @@ __all__ = [
     "passkey_tables",
     "session_tables",
     "stored_attempts_table",
+    "stored_sessions_table",
 ]
 
 
@@ -116,6 +118,33 @@ def session_tables(user_key: Column[Any]) -> SessionTables:
         Column("used", BigInteger),
     )
     return SessionTables(sessions, tokens)
+
+
+def stored_sessions_table(metadata: MetaData) -> Table:
+    """Sessions of backends that bring their own users; `name` is the hash of an id."""
+    return _apart(
+        "jetio_auth_stored_sessions",
+        metadata,
+        Column("name", String(64), primary_key=True),
+        Column("text", Text, nullable=False),
+        Column("expires", BigInteger, nullable=False, index=True),
+    )
+
+
+def backend_attempts_table(metadata: MetaData) -> Table:
+    """Failed logins of backends that bring their own users, as `attempts_table` counts those of accounts."""
+    return _apart(
+        "jetio_auth_backend_attempts",
+        metadata,
+        Column("subject", String(64), primary_key=True),
+        Column("started", BigInteger, nullable=False, index=True),
+        Column("failures", Integer, nullable=False),
+    )
+
+
+def _apart(name: str, metadata: MetaData, *columns: Column[Any]) -> Table:
+    known = metadata.tables.get(name)
+    return known if known is not None else Base.__table_cls__(name, metadata, *columns)
 
 
 def api_tokens_table(user_key: Column[Any]) -> Table:

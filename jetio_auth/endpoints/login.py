@@ -23,7 +23,7 @@ from .tokens import TokenAnswers, TokenPair, device_of
 if TYPE_CHECKING:
     from ..router import AuthRouter
 
-__all__ = ["LoginBody", "LoginOperation"]
+__all__ = ["LoginBody", "LoginOperation", "identity_in"]
 
 
 class LoginBody(BaseModel):
@@ -67,7 +67,7 @@ class LoginOperation(Operation):
         tokens = self.tokens
         tokens.refuse_other_sites(request)
         body = await read_form(request, self.body)
-        identity, field = _identity(body)
+        identity, field = identity_in(body)
         device = device_of(request)
         pair = await self.auth.login_from(
             device, identity, body.password, field=field, otp=getattr(body, "otp", None)
@@ -75,7 +75,7 @@ class LoginOperation(Operation):
         return tokens.answer(request, pair)
 
 
-def _identity(body: LoginBody) -> tuple[str, str | None]:
+def identity_in(body: LoginBody) -> tuple[str, str | None]:
     """The name, and the only field that it may be in; None: any."""
     if body.username is not None and body.email is None:
         return body.username, None
