@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,7 @@ from jetio import (
     ConstraintViolated,
     FieldError,
     Problem,
+    UnitOfWork,
     ValidationError,
     not_found,
     parse_key,
@@ -44,6 +45,10 @@ TEST_ROUNDS = 4
 _AT_ONCE = min(4, os.cpu_count() or 1)
 
 
+Forget = Callable[[UnitOfWork, Any], Awaitable[None]]
+"""Takes away what opens an account beside its password; given the account's key."""
+
+
 class Accounts:
     """What may happen to accounts."""
 
@@ -59,6 +64,7 @@ class Accounts:
         self._events = events
         # An attempt counts as a failure until it is judged: many at once would lock each other out.
         self._turn = anyio.Semaphore(_AT_ONCE)
+        self.further_keys: list[Forget] = []
 
     @property
     def facts(self) -> UserModel:

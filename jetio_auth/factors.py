@@ -126,9 +126,12 @@ class SecondFactors:
         return replace(device, method=f"{device.method}+{how}")
 
     async def prove_at_once(self, account: Account, device: Device, code: str) -> Device:
-        """The same for a code that came with the password; without an authenticator it means nothing."""
-        on = await self._totp.is_on(self._key(account))
-        return await self.prove(account, device, code=code) if on else device
+        """The same for a code of either kind that came with the password; without an authenticator it means nothing."""
+        if not await self._totp.is_on(self._key(account)):
+            return device
+        if code.replace(" ", "").isdigit():
+            return await self.prove(account, device, code=code)
+        return await self.prove(account, device, recovery=code)
 
     async def _count(self, limits: list[Limit], key: Any, device: Device) -> None:
         try:

@@ -103,6 +103,7 @@ class Passkeys:
                 .values(sign_count=count, used=now)
             ),
             "lock": lambda: context.facts.select_by_key().with_for_update(),
+            "forget": lambda: delete(tables.passkeys).where(keys.user_id == user),
             "remove": lambda: delete(tables.passkeys).where(this, keys.user_id == user),
         }
 
@@ -256,6 +257,10 @@ class Passkeys:
 
         await self._database.run_transaction(steps)
         await self._events.announce(event)
+
+    async def forget(self, work: UnitOfWork, user: Any) -> None:
+        """Take all passkeys of an account away."""
+        await work.run(self._query("forget"), {"user": user})
 
     # ---- challenges ----------------------------------------------------------------------------------------
 

@@ -81,6 +81,9 @@ class PasswordReset:
         if self._sessions is not None:
             await self._sessions.end_others(work, key, None)
         if self._addresses is not None:  # the link was read at this address
+            flag = self._context.facts.verified
+            if flag is not None and not account[flag]:  # by somebody else, perhaps, than who registered
+                await self._changes.end_further_keys(work, account)
             await self._addresses.proved(work, account)
         if RESET_AT in self._context.facts.columns:
             query = self._context.database.shaped((self, "when"), self._statement)

@@ -554,6 +554,7 @@ class AuthRouter(AuthRules):
             self.logins.second_factor = self.factors.ask
         if self._has("passkeys"):
             self.passkeys = make_passkeys(self._context, given, *shared)
+            self.accounts.further_keys.append(self.passkeys.forget)
 
     def _make_mailing(
         self, mail: Mail | Mailer | None, throttle: Throttle, lockout: Lockout

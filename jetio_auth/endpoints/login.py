@@ -41,9 +41,9 @@ class LoginBody(BaseModel):
 
 
 class LoginWithCode(LoginBody):
-    """The same, and at once a code of the account's authenticator."""
+    """The same, and at once a code of the account's authenticator, or a recovery code."""
 
-    otp: str | None = Field(default=None, repr=False, max_length=20)
+    otp: str | None = Field(default=None, repr=False, max_length=60)
 
 
 class LoginOperation(Operation):

@@ -63,6 +63,7 @@ class MagicLinks:
         # somebody who waited for its owner to come (pre-hijacking). It ends, and all that it opened.
         await self._addresses.proved(work, account)
         account = await self._changes.store(work, account, Passwords.unusable())
+        await self._changes.end_further_keys(work, account)
         key = account[self._context.facts.key]
         if self._logins.sessions is not None:
             await self._logins.sessions.end_others(work, key, None)

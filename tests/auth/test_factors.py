@@ -212,11 +212,13 @@ def test_a_login_in_two_steps(site: Site) -> None:
 def test_a_login_in_one_step(site: Site) -> None:
     """A code may come with the password, as JSON and as the form; an account without authenticator needs none."""
     person = site.person()
-    secret, _ = switch_on(person)
+    secret, codes = switch_on(person)
     body = {"username": person.username, "password": PASSWORD, "otp": code_of(secret, 1)}
     token = site.client.post("/login", json=body).json()["access_token"]
     assert site.client.get("/vault", headers=bearer(token)).status_code == 200
     assert refusal(site.client.post("/login", data=body)) == "wrong_code"
+    recovered = site.client.post("/login", json={**body, "otp": codes[0]}).json()["access_token"]
+    assert site.client.get("/vault", headers=bearer(recovered)).status_code == 200
     plain = site.person()
     body = {"username": plain.username, "password": PASSWORD, "otp": "000000"}
     token = site.client.post("/login", json=body).json()["access_token"]

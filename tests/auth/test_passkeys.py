@@ -17,10 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import text
 
 from jetio import ConfigError, Jetio, Principal, Problem, Settings
-from jetio_auth import AuthRouter, JWTConfig, Lockout, PasskeySettings
+from jetio_auth import AuthRouter, JWTConfig, Lockout, Mail, PasskeySettings
 from jetio_auth.passkey_settings import place_of
 from jetio_auth.passwords import Passwords
 from tests.auth.forum import PASSWORD, Person, Site, User, bearer, call, new_app, serving
+from tests.auth.post import Outbox, club
 from tests.auth.soft_key import PRESENT, VERIFIED, SoftKey, encode
 
 OPEN = Lockout(address_failures=1000)
@@ -472,6 +473,31 @@ def test_conditions_hold_for_passkeys_too(quick: Site) -> None:
     quick.auth.logins.conditions.append(closed)
     answer = log_in(quick, key)
     assert (answer.status_code, answer.json()["detail"]) == (403, "passkey")
+
+
+@pytest.mark.parametrize("way", ["magic link", "reset"])
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_who_waited_for_the_owner_is_out(sqlite_url: str, way: str, confirmed: bool) -> None:
+    """A passkey of somebody who registered with a stranger's address ends when its owner comes by mail.
+
+    Where the address was proved before, the passkey is the owner's and stays.
+    """
+    outbox = Outbox()
+    mail = Mail(mailer=outbox, links={"magic_link": "https://app.example.com/login#{token}"})
+    with club(sqlite_url, mail=mail, enable=["passkeys", "magic_link"]) as site:
+        site.outbox = outbox
+        site.member("ann", confirmed=confirmed)
+        token = site.login("ann").json()["access_token"]
+        key, _ = new_key(Person(site.client, 1, "ann", token))
+        if way == "reset":
+            site.forgot("ann")
+            answer = site.reset(outbox.token("password"))
+            assert answer.status_code == 204, answer.text
+        else:
+            site.client.post("/magic-link", json={"identity": "ann"})
+            body = {"token": outbox.token("Log in")}
+            assert site.client.post("/magic-link/verify", json=body).status_code == 200
+        assert log_in(site, key).status_code == (200 if confirmed else 401)
 
 
 def test_without_the_feature_there_is_nothing(sqlite_url: str) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import pyotp
 import pytest
 from sqlalchemy import update
 from starlette.applications import Starlette
@@ -123,6 +124,31 @@ def test_a_plain_account_signs_in_and_finds_nothing(desk: Desk) -> None:
     assert desk.sign_in("ann").status_code == 303
     assert desk.client.get("/admin/", headers=BROWSER).status_code == 404
     assert desk.client.get("/admin/login").status_code == 200
+
+
+def test_an_admin_with_a_second_factor(sqlite_url: str) -> None:
+    """The page asks for the code too, and again after a wrong one; a recovery code signs in as well."""
+    app = new_app(sqlite_url)
+    auth = new_auth(app, enable=["totp"])
+    Admin(app, auth=auth)
+    with TestClient(app, base_url="http://desk.example") as client:
+        desk = Desk(app, auth, client)
+        desk.account("root", admin=True)
+        token = client.post("/login", json={"username": "root", "password": PASSWORD}).json()["access_token"]
+        client.cookies.clear()
+        headers = {"Authorization": f"Bearer {token}"}
+        secret = client.post("/mfa/totp", headers=headers).json()["secret"]
+        first = {"code": pyotp.TOTP(secret).now()}
+        codes = client.post("/mfa/totp/confirm", json=first, headers=headers).json()["recovery_codes"]
+        person = {"username": "root", "password": PASSWORD}
+        for wrong in ({}, {"code": "wrong"}, first):
+            answer = client.post("/admin/login", data={**person, **wrong})
+            assert answer.status_code == 401
+            assert 'name="code"' in answer.text
+        assert 'name="code"' not in client.post("/admin/login", data={**person, "password": "wrong"}).text
+        answer = client.post("/admin/login", data={**person, "code": codes[0]}, follow_redirects=False)
+        assert answer.status_code == 303
+        assert client.get("/me").json()["auth"]["mfa"] is True
 
 
 def test_an_admin_who_is_demoted_is_out_at_once(desk: Desk) -> None:

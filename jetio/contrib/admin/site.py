@@ -30,6 +30,7 @@ from .view import RowView
 __all__ = ["AdminUser", "Site"]
 
 ROUTES = "panel"
+_SECOND = frozenset({"mfa_required", "wrong_code"})
 
 
 class Site(BaseAdmin):
@@ -103,7 +104,7 @@ class Site(BaseAdmin):
         except Problem as problem:
             if problem.status >= 500:
                 raise
-            context = {"error": problem.detail, "name": name, "asks_code": problem.code == "mfa_required"}
+            context = {"error": problem.detail, "name": name, "asks_code": problem.code in _SECOND}
             page = self._template_response(request, "login.html", context, status_code=problem.status)
             _add_headers(page, problem.headers, ("retry-after",))
             return page
