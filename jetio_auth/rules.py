@@ -32,7 +32,7 @@ class AuthRules:
     """Policies whose caller is found by one authenticator."""
 
     user_model: Any
-    backed: Any
+    backed: Any = None
     finder: Authenticator
     features: frozenset[str]
     accepts_issuers: bool
