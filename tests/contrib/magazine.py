@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -12,12 +13,13 @@ from html import unescape
 from typing import Annotated, Any
 
 from pydantic import Field
-from sqlalchemy import JSON, ForeignKey, Numeric, String, update
+from sqlalchemy import JSON, ForeignKey, Numeric, String, TypeDecorator, update
 from sqlalchemy.orm import Mapped, mapped_column
 from starlette.testclient import TestClient
 
 from jetio import (
     Access,
+    Allow,
     AllowWhere,
     Change,
     CrudRouter,
@@ -70,6 +72,7 @@ class Article(Model):
     mood: Mapped[Mood | None]
     stars: Mapped[int | None]
     price: Mapped[Decimal | None] = mapped_column(Numeric(8, 2))
+    weight: Mapped[float | None]
     at: Mapped[dt.datetime | None]
     extra: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     shelved: Mapped[bool] = mapped_column(default=False)
@@ -81,6 +84,49 @@ class Article(Model):
     class API:
         hidden = ("note",)
         write_only = ("door_pin",)
+
+
+class Shouted(TypeDecorator[str]):
+    """Text in capitals, of a type that JSON Schema has no word for."""
+
+    impl = String(20)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        return None if value is None else value.upper()
+
+
+class Place:
+    """Nothing that pydantic knows."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class PlaceType(TypeDecorator[Place]):
+    impl = String(20)
+    cache_ok = True
+
+    def process_bind_param(self, value: Place | None, dialect: Any) -> str | None:
+        return None if value is None else value.name
+
+    def process_result_value(self, value: str | None, dialect: Any) -> Place | None:
+        return None if value is None else Place(value)
+
+
+class Slot(Model):
+    code: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    starts: Mapped[dt.time | None]
+    word: Mapped[str | None] = mapped_column(Shouted)
+    place: Mapped[Place | None] = mapped_column(PlaceType)
+
+
+@policy
+async def not_seat_nine(access: Access) -> Decision:
+    """Whoever asks for one certain seat learns that it is being painted."""
+    if access.action == "retrieve" and access.item_id == ("Z", 9):
+        raise Problem(503, "unavailable", "Fresh paint")
+    return Allow()
 
 
 class Seat(Model):
@@ -101,7 +147,7 @@ async def on_the_desk(access: Access) -> Decision:
 class Desk:
     """A running magazine, and a browser that keeps its cookies."""
 
-    def __init__(self, app: Jetio, auth: AuthRouter, client: TestClient) -> None:
+    def __init__(self, app: Jetio, auth: Any, client: TestClient) -> None:
         self.app, self.auth, self.client = app, auth, client
         self.seen: list[tuple[str, dict[str, Any]]] = []
 
@@ -202,7 +248,9 @@ def magazine(url: str, **panel: Any) -> Iterator[Desk]:
     ).register_routes(app)
     articles = CrudRouter(Article, owner="author_id", policy={"*": on_the_desk})
     articles.register_routes(app)
-    CrudRouter(Seat, policy={"*": public()}, actions=["list", "retrieve", "update"]).register_routes(app)
+    CrudRouter(Seat, policy={"*": not_seat_nine}, actions=["list", "retrieve", "update"]).register_routes(app)
+
+    CrudRouter(Slot, policy={"*": public()}).register_routes(app)
 
     @articles.on("before_create")
     @articles.on("before_update")
@@ -210,6 +258,8 @@ def magazine(url: str, **panel: Any) -> Iterator[Desk]:
         seen.append((change.action, dict(change.values)))
         if change.values.get("title") == "Forbidden":
             raise Problem(409, "conflict", "This word is taken")
+        if change.values.get("title") == "Too much":
+            raise Problem(503, "unavailable", "Not now")
 
     with TestClient(app, base_url="http://desk.example", raise_server_exceptions=False) as client:
         desk = Desk(app, auth, client)

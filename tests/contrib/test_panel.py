@@ -6,9 +6,12 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from jetio import Problem
 from tests.contrib.magazine import Article, Desk, Mood, Seat, Section, errors_of, magazine, words
 
 
@@ -68,19 +71,26 @@ def test_a_row_is_created_changed_and_deleted(desk: Desk) -> None:
     answer = desk.send(
         "/articles/create",
         title="First <i>news</i>", body="one\r\ntwo", mood="loud", stars="4", price="12.50",
-        at="2026-01-02T10:11", extra='{"a": [1]}', door_pin="",
+        at="2026-01-02T10:11", extra='{"a": [1]}', door_pin="", weight="1e3",
     )  # fmt: skip
     assert answer.status_code == 303, errors_of(answer.text)
     row = desk.client.get("/articles/1").json()
     assert row == {
         "id": 1, "title": "First <i>news</i>", "body": "one\ntwo", "mood": "loud", "stars": 4, "price": "12.50",
+        "weight": 1000.0,
         "at": "2026-01-02T10:11:00Z", "extra": {"a": [1]}, "shelved": False, "section_id": None, "author_id": 1,
     }  # fmt: skip
     shown = desk.client.get("/admin/articles/detail?pk=1").text
     assert "First &lt;i&gt;news&lt;/i&gt;" in shown
     assert "<i>news" not in shown
 
-    same = {"title": "First <i>news</i>", "body": "one\r\ntwo", "mood": "loud", "price": "12.50"}
+    same = {
+        "title": "First <i>news</i>",
+        "body": "one\r\ntwo",
+        "mood": "loud",
+        "price": "12.50",
+        "weight": "1000.0",
+    }
     same |= {"at": "2026-01-02T10:11", "extra": '{\r\n  "a": [\r\n    1\r\n  ]\r\n}', "section_id": ""}
     assert desk.send("/articles/edit?pk=1", **same, stars="", door_pin="7").status_code == 303
     assert desk.seen[-1] == ("update", {"stars": None, "door_pin": "7"})
@@ -101,6 +111,12 @@ def test_what_is_refused_stands_beside_its_field(desk: Desk) -> None:
     assert "kept" in answer.text
     answer = desk.send("/articles/create", title="Long enough", extra="{not json")
     assert errors_of(answer.text) == {"extra": "This is not JSON"}
+    for broken in ("NaN", '{"a": 1e999}', "[" * 5000):
+        answer = desk.send("/articles/create", title="Long enough", extra=broken)
+        assert errors_of(answer.text) == {"extra": "This is not JSON"}
+    for broken in ("NaN", "1e999", "[1]", "true", "two"):
+        answer = desk.send("/articles/create", title="Long enough", price=broken, weight=broken)
+        assert set(errors_of(answer.text)) == {"price", "weight"}, broken
     answer = desk.send("/articles/create", title="Forbidden")
     assert answer.status_code == 422
     assert "This word is taken" in words(answer.text)
@@ -229,6 +245,46 @@ def test_a_choice_is_shown_by_its_value(desk: Desk) -> None:
     assert "loud" in desk.page("/articles/list")
     assert desk.send("/articles/edit?pk=1", title="Alpha", body="", mood="").status_code == 303
     assert desk.client.get("/articles/1").json()["mood"] is None
+
+
+def test_keys_and_columns_of_other_kinds(desk: Desk) -> None:
+    """Keys that are no numbers, times, and types of the application's own."""
+    key = "6f0c1c9e-1111-4222-8333-944455556666"
+    assert desk.send("/slots/create", code="nonsense").status_code == 422
+    assert desk.send("/slots/create", code=key, starts="09:30", word="loud").status_code == 303
+    row = {"code": key, "starts": "09:30:00", "word": "LOUD", "place": None}
+    assert desk.client.get("/slots").json() == [row]
+    assert key in desk.page("/slots/list?sort=starts__desc")
+    assert "No data" in desk.page("/slots/list?q=LOU")  # the database may know that type by other letters
+    assert "No data" in desk.page("/slots/list?q=77")
+    assert 'type="time"' in desk.client.get("/admin/slots/create").text
+    assert 'value="09:30:00"' in desk.client.get(f"/admin/slots/edit?pk={key}").text
+    assert desk.send(f"/slots/edit?pk={key}", code=key, starts="09:30", word="").status_code == 303
+    assert desk.client.get(f"/slots/{key}").json() == {**row, "word": None}
+    assert desk.client.get("/admin/_api/slots/relation-lookup?pks=x").json() == {"items": [], "total": 0}
+
+
+def test_what_is_away_is_told_as_everywhere(desk: Desk) -> None:
+    """A 503 of a hook or of the login is no page: it is the problem that the routes answer with."""
+    answer = desk.send("/articles/create", title="Too much")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert desk.client.get("/admin/seats/detail?pk=Z,9").status_code == 503
+
+    async def closed(account: Any, device: Any) -> None:
+        raise Problem(503, "unavailable", "Not now")
+
+    desk.send("/logout")
+    desk.auth.logins.conditions.append(closed)
+    answer = desk.sign_in("root")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
+def test_a_change_lasts_though_its_event_is_lost(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """Where events cannot be stored the log says so, and the person goes on."""
+    desk.write(text("DROP TABLE jetio_auth_users_events"))
+    assert desk.send("/sections/create", name="Sports").status_code == 303
+    assert desk.client.get("/admin/_api/sections/relation-lookup").json()["total"] == 0  # it is not open
+    assert "panel.created was not written down" in [record.getMessage() for record in caplog.records]
 
 
 def test_nothing_is_imported_before_it_is_used() -> None:

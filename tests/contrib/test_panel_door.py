@@ -9,12 +9,28 @@ from typing import Any
 import pyotp
 import pytest
 from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.routing import Mount
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
-from jetio import ConfigError, CrudRouter, Jetio, Principal, SecurityScheme, Settings, UnitOfWork, public
+from jetio import (
+    Access,
+    ConfigError,
+    CrudRouter,
+    Decision,
+    Jetio,
+    Principal,
+    Problem,
+    Request,
+    SecurityScheme,
+    Settings,
+    UnitOfWork,
+    public,
+)
 from jetio.contrib.admin import Admin
 from jetio_auth import AuthRouter, JWTConfig, Lockout
 from tests.contrib.magazine import (
@@ -28,6 +44,7 @@ from tests.contrib.magazine import (
     magazine,
     new_app,
     new_auth,
+    words,
 )
 
 PLACES = (
@@ -229,6 +246,16 @@ def test_routes_of_accounts_win_over_the_panel(desk: Desk) -> None:
     assert desk.client.get("/admin/2/make-admin").status_code == 404
 
 
+def test_files_of_the_pages_are_kept_by_browsers(desk: Desk) -> None:
+    """Scripts and styles are for the login page too; no socket is opened below the panel."""
+    answer = desk.client.get("/admin/static/js/list.js")
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "private, max-age=86400"
+    with pytest.raises(WebSocketDisconnect) as ended, desk.client.websocket_connect("/admin/") as socket:
+        socket.receive_text()
+    assert ended.value.code == 4404
+
+
 def test_a_hidden_panel_has_no_door(sqlite_url: str) -> None:
     """With `hidden` there is neither a login page nor a file of the panel for others; a session opens it."""
     with magazine(sqlite_url, hidden=True) as desk:
@@ -273,6 +300,8 @@ class Badges:
 
     async def identify(self, connection: HTTPConnection, work: UnitOfWork) -> Principal | None:
         name = connection.headers.get("x-badge")
+        if name == "printer":
+            raise Problem(503, "unavailable", "The printer is on strike")
         return None if name is None else Principal(id=None, sub=name, is_admin=name == "chief")
 
     def principal_of(self, user: Any) -> Principal:
@@ -288,6 +317,7 @@ def test_any_authenticator_will_do_below_a_mount_and_in_a_closed_application(sql
     chief = {"x-badge": "chief"}
     with TestClient(outer, base_url="http://desk.example") as client:
         assert client.get("/shop/back/office/", headers={"x-badge": "guest"}).status_code == 404
+        assert client.get("/shop/back/office/", headers={"x-badge": "printer"}).status_code == 503
         page = client.get("/shop/back/office", headers=chief)
         assert page.status_code == 200
         assert 'href="http://desk.example/shop/back/office/sections/list"' in page.text
@@ -307,6 +337,45 @@ def test_any_authenticator_will_do_below_a_mount_and_in_a_closed_application(sql
         assert client.get("/sections").status_code == 401
         assert client.get("/admin/login").status_code == 200
         assert client.get("/admin/").status_code == 404
+
+
+def test_a_rule_that_needs_a_row_is_asked_with_it(sqlite_url: str) -> None:
+    """A rule that fails without a row hides no button; with the row it decides."""
+
+    async def even(request: Request, db: AsyncSession, item_id: int) -> Any:
+        if item_id % 2:
+            raise HTTPException(503 if item_id == 9 else 403, "Even ones only")
+        return "somebody"
+
+    async def nowhere(access: Access) -> Decision:
+        raise Problem(404, "not_found", "Which one?")
+
+    app = new_app(sqlite_url)
+    policy: dict[str, Any] = {"GET": public(), "PUT": even, "DELETE": nowhere}
+    CrudRouter(Section, policy=policy).register_routes(app)
+    Admin(app, auth=Badges(), hidden=True)
+    chief = {"x-badge": "chief"}
+    with TestClient(app, base_url="http://desk.example", headers=chief) as client:
+        desk = Desk(app, None, client)
+        desk.add(Section(name="One"), Section(name="Two"), Section(id=9, name="Nine"))
+        listed = client.get("/admin/sections/list").text
+        assert "sections/edit" in listed
+        assert 'data-sa-name="delete"' in listed
+        refused = desk.send("/sections/edit?pk=1", name="Uno", open="on")
+        assert refused.status_code == 422
+        assert "Even ones only" in words(refused.text)
+        assert desk.send("/sections/edit?pk=9", name="Nove", open="on").status_code == 503
+        assert desk.send("/sections/edit?pk=2", name="Due", open="on").status_code == 303
+        assert desk.delete("sections", "1").json() == {"msg": "Which one?"}
+
+
+def test_the_extra_is_named(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without starlette-admin the build says what to install."""
+    app = new_app(sqlite_url)
+    Admin(app, auth=new_auth(app))
+    monkeypatch.setattr("jetio.contrib.admin.panel.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r'install "jetio\[admin\]"'):
+        app.build()
 
 
 def accounts(app: Jetio, **options: Any) -> AuthRouter:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message, Scope
 
 from ...dialects.values import dump
+from ...errors import Problem
 from ...routing import Endpoint
 
 __all__ = ["OUTER", "VISIT", "Answer", "ask"]
@@ -67,7 +69,12 @@ async def ask(
         sent.append(message)
 
     scope = {**_scope(request, endpoint.method, path, key, raw, headers or {}), **(members or {})}
-    await endpoint(scope, receive, send)
+    try:
+        await endpoint(scope, receive, send)
+    except HTTPException as error:
+        if error.status_code >= 500:
+            raise
+        raise Problem(error.status_code, "forbidden", error.detail) from None  # pages show the words alone
     start, *parts = sent
     return Answer(start["status"], tuple(start["headers"]), b"".join(part.get("body", b"") for part in parts))
 

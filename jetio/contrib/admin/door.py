@@ -87,8 +87,11 @@ class Door:
             raise _nothing_here(scope)
         place = scope["path"].removeprefix(scope.get("root_path", "")).removeprefix(self.panel.path)
         request = Request(scope)
+        if self._is_file(place, request):
+            await self.inside(self._inner(scope, None), receive, self._dressed(request, None, place, send))
+            return
         principal, headers = await self._caller(request)
-        if principal is None and not self._is_open(place, request):
+        if principal is None and not (self.panel.signing is not None and place == "/login"):
             await self._refuse_or_invite(request, headers)(scope, receive, send)
             return
         if place == "" or (place == "/login" and principal is not None):
@@ -129,11 +132,9 @@ class Door:
         request.scope["jetio.panel.stranger"] = True
         return None, {}
 
-    def _is_open(self, place: str, request: Request) -> bool:
-        """What the page for signing in needs."""
-        if self.panel.signing is None:
-            return False
-        return place == "/login" or (place.startswith("/static/") and request.method in _SAFE)
+    def _is_file(self, place: str, request: Request) -> bool:
+        """Styles, scripts and icons, which the page for signing in needs too; a hidden panel shows none."""
+        return self.panel.signing is not None and place.startswith("/static/") and request.method in _SAFE
 
     def _refuse_or_invite(self, request: Request, headers: Mapping[str, str]) -> RedirectResponse:
         """Raises 404, unless somebody whom nobody knows yet looks here with a browser."""
@@ -214,8 +215,10 @@ class Door:
 
     def _dressed(self, request: Request, principal: Principal | None, place: str, send: Send) -> Send:
         async def dressed(message: Message) -> None:
-            if message["type"] == "http.response.start" and not place.startswith("/static/"):
-                headers = MutableHeaders(scope=message)
+            headers = MutableHeaders(scope=message) if message["type"] == "http.response.start" else None
+            if headers is not None and place.startswith("/static/"):
+                headers["Cache-Control"] = "private, max-age=86400"
+            elif headers is not None:
                 headers["Content-Security-Policy"] = _POLICY.format(nonce=NONCE.get())
                 headers["Cache-Control"] = "no-store"
                 headers["Referrer-Policy"] = "same-origin"

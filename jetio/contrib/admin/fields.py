@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, ClassVar
 
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
-from sqlalchemy import Numeric, String
+from sqlalchemy import Numeric, String, Time
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette_admin.fields import StringField
@@ -24,10 +25,10 @@ _SECRET = re.compile(r"(^|_)(passw\w*|secret|token|pin)(_|$)")
 _WHOLE = re.compile(r"-?[0-9]{1,30}", re.ASCII)
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?(?:\.\d{1,3})?)\d*(?:Z|[+-]\d\d:?\d\d)?")
 _TIME = re.compile(r"(\d\d:\d\d(?::\d\d)?(?:\.\d{1,3})?)\d*(?:Z|[+-]\d\d:?\d\d)?")
-_FORMATS = {"date-time": "moment", "date": "date", "time": "time", "email": "email"}
+_FORMATS = {"date-time": "moment", "date": "date", "email": "email"}
 _INPUTS = {
-    "integer": "number", "number": "number", "moment": "datetime-local", "date": "date", "time": "time",
-    "email": "email", "secret": "password",
+    "integer": "number", "number": "number", "decimal": "number", "moment": "datetime-local", "date": "date",
+    "time": "time", "email": "email", "secret": "password",
 }  # fmt: skip
 UNSORTED = frozenset({"json", "secret"})
 """The kinds that have no place in a list either."""
@@ -35,7 +36,7 @@ UNSORTED = frozenset({"json", "secret"})
 
 @dataclass
 class Cell(StringField):
-    """One column, of a kind: text, long, integer, number, boolean, choice, moment, date, time, email, secret, json.
+    """One column, of a kind: text, long, integer, number, decimal, boolean, choice, moment, date, time and others.
 
     A form holds text; whether that is a value the endpoint's schema says, so that there is one place for it.
     """
@@ -49,7 +50,9 @@ class Cell(StringField):
 
     def input_params(self) -> str:
         """Attributes of the input; all values are ours or numbers."""
-        step = {"integer": "1", "number": "any", "moment": "any", "time": "any"}.get(self.kind)
+        step = {"integer": "1", "number": "any", "decimal": "any", "moment": "any", "time": "any"}.get(
+            self.kind
+        )
         more = f' step="{step}"' if step else ""
         if self.kind == "secret":
             more += ' autocomplete="new-password"'
@@ -141,8 +144,6 @@ class Reference(Cell):
         return None if value is None else (value, obj.referred.get(self.name))
 
     async def serialize_value(self, request: Request, value: Any) -> Any:
-        if not isinstance(value, tuple):
-            return value
         key, row = value
         return {"text": f"#{key}" if row is None else row.title, "value": _text(key), "seen": row is not None}
 
@@ -194,32 +195,29 @@ def _dressed(cell: Cell) -> Cell:
 
 
 def _schema(item: Field) -> Mapping[str, Any]:
-    """The JSON Schema of the value, without null and references."""
+    """The JSON Schema of the value; of several ways to write it, the first."""
     try:
         schema = TypeAdapter(item.annotation).json_schema()
-    except (PydanticUserError, TypeError):
-        return {}  # a type of the application's own that JSON Schema has no word for
-    definitions = schema.get("$defs", {})
-    while True:
-        if "$ref" in schema:
-            schema = definitions[schema["$ref"].rpartition("/")[2]]
-        elif "anyOf" in schema:
-            schema = next((part for part in schema["anyOf"] if part.get("type") != "null"), {})
-        else:
-            return schema
+    except PydanticUserError:  # a type of the application's own that tells nothing about itself
+        return {}
+    first: Mapping[str, Any] = schema.get("anyOf", [schema])[0]
+    return first
 
 
 def _kind(item: Field, schema: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     if "enum" in schema:
         return "choice", {_text(value): value for value in schema["enum"]}
     word = schema.get("type")
-    if isinstance(item.column.type, Numeric):
-        return "number", {}
+    kind = item.column.type
+    if isinstance(kind, Numeric) and kind.asdecimal:
+        return "decimal", {}  # its text is exact, as a number it might not be
+    if isinstance(kind, Time):
+        return "time", {}
     if word in ("integer", "number", "boolean"):
         return word, {}
     if word == "string":
         return _text_kind(item, schema), {}
-    return ("text" if not schema else "json"), {}
+    return "json", {}
 
 
 def _text_kind(item: Field, schema: Mapping[str, Any]) -> str:
@@ -260,14 +258,29 @@ def _exact(moment: str) -> str:
 def _number(text: str) -> Any:
     """A JSON number; text that is none goes on as it is, for the schema to say so."""
     try:
-        found = json.loads(text)
+        found = _loads(text)
     except ValueError:
         return text
-    return text if isinstance(found, bool | str | list | dict) or found is None else found
+    return found if isinstance(found, int | float) and not isinstance(found, bool) else text
 
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return _loads(text)
     except ValueError:
         raise ValueError("This is not JSON") from None
+
+
+def _loads(text: str) -> Any:
+    """What the endpoint would read too: no NaN, no number beyond all bounds, no depth without end."""
+    try:
+        return json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except RecursionError:
+        raise ValueError from None
+
+
+def _finite(text: str) -> float:
+    found = float(text)
+    if not isfinite(found):
+        raise ValueError
+    return found

@@ -224,7 +224,7 @@ class PanelRoute(BaseRoute):
     """All that is below one path; whoever may come in is the door's to say, so that no other rule asks."""
 
     def __init__(self, path: str, door: Door) -> None:
-        self.path, self.door = path, door
+        self.path = path
 
         @allow_anonymous
         async def endpoint(scope: Scope, receive: Receive, send: Send) -> None:
@@ -238,4 +238,4 @@ class PanelRoute(BaseRoute):
         return (Match.FULL if inside else Match.NONE), {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.door(scope, receive, send)
+        await self.endpoint(scope, receive, send)

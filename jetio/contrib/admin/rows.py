@@ -85,8 +85,6 @@ class Rows(List):
         return or_(*ways) if ways else false()
 
     def _among(self, keys: Sequence[tuple[Any, ...]]) -> ColumnElement[bool]:
-        if not keys:
-            return false()
         size = 1 << (len(keys) - 1).bit_length()  # few shapes: the last key fills up to a power of two
         filled = [*keys, *[keys[-1]] * (size - len(keys))]
         return or_(*(and_(*map(_equals, self.resource.key, key)) for key in filled))

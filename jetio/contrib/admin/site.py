@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from jinja2 import BaseLoader, Environment, PackageLoader, TemplateNotFound
+from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader
 from markupsafe import Markup, escape
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -37,8 +37,8 @@ class Site(BaseAdmin):
     """starlette-admin without its own sessions, tokens and remote fonts: the door stands before it."""
 
     def __init__(self, title: str, path: str, views: list[RowView], signing: Signing | None) -> None:
-        # It tells form values at this level, passwords among them.
-        logging.getLogger("starlette_admin").setLevel(logging.WARNING)
+        # Below this level it tells form values, passwords among them, and every slip of a pen.
+        logging.getLogger("starlette_admin").setLevel(logging.ERROR)
         self.signing, self.path = signing, path
         super().__init__(
             title=title,
@@ -145,18 +145,13 @@ class _Marked(BaseLoader):
     """Templates whose scripts carry the nonce of the page: what a value might smuggle in does not."""
 
     def __init__(self, loaders: list[BaseLoader]) -> None:
-        self._loaders = loaders
+        self._found = ChoiceLoader(loaders)
 
     def get_source(
         self, environment: Environment, template: str
     ) -> tuple[str, str | None, Callable[[], bool] | None]:
-        for loader in self._loaders:
-            try:
-                source, name, fresh = loader.get_source(environment, template)
-            except TemplateNotFound:
-                continue
-            return source.replace("<script", '<script nonce="{{ nonce() }}"'), name, fresh
-        raise TemplateNotFound(template)
+        source, name, fresh = self._found.get_source(environment, template)
+        return source.replace("<script", '<script nonce="{{ nonce() }}"'), name, fresh
 
 
 def _package_loaders(env: Environment) -> list[BaseLoader]:
