@@ -8,7 +8,7 @@ import re
 __all__ = ["hide_secrets"]
 
 _PARAMETER = re.compile(r"([?&]secret=)[^&\s]*")
-_LINK = re.compile(r"(/(?:activate|reset-password|magic-link)/)[^/?\s]{20,}")
+_LINK = re.compile(r"(/(?:activate|reset-password|magic-link/verify)/)[^/?\s]{20,}")
 
 
 class _WithoutSecrets(logging.Filter):

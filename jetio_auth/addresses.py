@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, update
 from jetio import Change, Problem, UnitOfWork
 
 from .context import AuthContext
+from .endpoints.tokens import device_of
 from .events import AuthEvent, Events
 from .letters import Letters
 from .model import Account
@@ -81,7 +82,7 @@ class Addresses:
         _remember(change, row["email"] if row[self._flag] else "")
         vouched = values.pop(self._flag, None) is True and not row[self._flag]
         values[self._flag] = vouched  # after the email: setting that on an object takes the flag
-        event = _event("email.changed", row[self._context.facts.key], Device(), change)
+        event = _changed(row[self._context.facts.key], change)
         await self._events.write(event, change.session)
 
     async def on_commit(self, change: Change) -> None:
@@ -91,9 +92,7 @@ class Addresses:
         account = self._account(change.row)
         former = getattr(change.access.request.state, _FORMER, None) if change.action != "create" else None
         if former is not None:
-            await self._events.announce(
-                _event("email.changed", account[self._context.facts.key], Device(), change)
-            )
+            await self._events.announce(_changed(account[self._context.facts.key], change))
             await self._letters.changed(account, former)  # one that nobody has proved may be a stranger's: ""
         if (former is not None or change.action == "create") and not account[self._flag]:
             await self._letters.link("verify_email", account)
@@ -110,7 +109,12 @@ def _remember(change: Change, former: str | None) -> None:
     setattr(change.access.request.state, _FORMER, former)
 
 
-def _event(name: str, key: Any, device: Device, change: Change | None = None) -> AuthEvent:
-    principal = change.principal if change is not None else None
-    actor = principal.sub if principal is not None and str(principal.id) != str(key) else None
+def _event(name: str, key: Any, device: Device, actor: str | None = None) -> AuthEvent:
     return AuthEvent(name=name, user_id=str(key), actor_id=actor, address=device.address, agent=device.agent)
+
+
+def _changed(key: Any, change: Change) -> AuthEvent:
+    """By its owner, or by an admin."""
+    principal = change.principal
+    actor = principal.sub if principal is not None and str(principal.id) != str(key) else None
+    return _event("email.changed", key, device_of(change.access.request), actor)

@@ -25,7 +25,7 @@ _log = logging.getLogger("jetio.auth.mail")
 _PATHS: Mapping[str, str] = {
     "verify_email": "/activate/",
     "reset_password": "/reset-password/",
-    "magic_link": "/magic-link/",
+    "magic_link": "/magic-link/verify/",
 }
 _WARNINGS = ("email_changed", "password_was_reset")
 

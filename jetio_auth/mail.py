@@ -111,10 +111,11 @@ def is_address(text: str) -> bool:
 
 def _address(text: str) -> Address:
     """One address and nothing else: a list of them in a column would be several recipients."""
+    local, _, domain = text.rpartition("@")
     try:
-        return Address(addr_spec=text)
-    except (HeaderParseError, IndexError) as error:
-        raise ValueError("this is no mail address") from error
+        return Address(addr_spec=f"{local}@{domain.encode('idna').decode()}")  # RFC 5891: as servers know it
+    except (ValueError, HeaderParseError, IndexError):
+        raise ValueError("this is no mail address") from None
 
 
 def _succeeds(function: Callable[[], object]) -> bool:

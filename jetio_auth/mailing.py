@@ -87,5 +87,5 @@ class Mailing:
 
     async def on_commit(self, change: Change) -> None:
         """A hook of the user model."""
-        if self.addresses is not None:
-            await self.addresses.on_commit(change)
+        assert self.addresses is not None  # noqa: S101 - the hook is there where addresses are confirmed
+        await self.addresses.on_commit(change)

@@ -85,9 +85,8 @@ class PasswordReset:
             if flag is not None and not account[flag]:  # by somebody else, perhaps, than who registered
                 await self._changes.end_further_keys(work, account)
             await self._addresses.proved(work, account)
-        if RESET_AT in self._context.facts.columns:
-            query = self._context.database.shaped((self, "when"), self._statement)
-            await work.run(query, {"key": key, "at": datetime.now(UTC)})
+        query = self._context.database.shaped((self, "when"), self._statement)
+        await work.run(query, {"key": key, "at": datetime.now(UTC)})
         return changed
 
     def _statement(self) -> Any:

@@ -512,8 +512,7 @@ class AuthRouter(AuthRules):
             await self.mailing.before_update(change)
 
     async def _on_commit(self, change: Change) -> None:
-        if self.mailing is not None:
-            await self.mailing.on_commit(change)
+        await self.required_mailing().on_commit(change)
 
     async def _start(self) -> None:
         if self._context.own is not None:

@@ -21,9 +21,11 @@ from jetio import (
     require_json,
 )
 
-__all__ = ["MEDIA", "FormOperation", "is_form", "read_form"]
+__all__ = ["JSON", "MEDIA", "FormOperation", "PageOperation", "is_form", "read_form"]
 
 MEDIA = ("application/json", "application/x-www-form-urlencoded")
+JSON = MEDIA[:1]
+"""What is documented where forms come from our own page alone, and are answered by one."""
 LONGEST_BODY = 16 * 1024
 _Body = TypeVar("_Body", bound=BaseModel)
 
@@ -36,16 +38,38 @@ class FormOperation(Operation):
         handler: Callable[..., Any],
         body: type[BaseModel],
         *,
+        media: Sequence[str] = MEDIA,
         problems: Sequence[int] = (),
         **options: Any,
     ) -> None:
-        self.body = body
+        self.body, self.told = body, tuple(media)
         problems = [400, 413, 415, 422, *problems]
         super().__init__("POST", handler, tags=["auth"], problems=problems, **options)
 
     def build(self, app: Application, path: str) -> None:
         super().build(app, path)
-        self.spec.body = BodySpec(MEDIA, TypeAdapter(self.body))
+        self.spec.body = BodySpec(self.told, TypeAdapter(self.body))
+
+
+_PAGE = {"text/html": {"schema": {"type": "string"}}}
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_ANSWERS = {
+    "200": {"description": "The page", "content": _PAGE},
+    "404": {"description": "The link is not valid", "content": _PAGE | _PROBLEM},
+    "410": {"description": "The link was used, or is too old", "content": _PAGE},
+}
+"""A browser gets a page, and a program a problem where the address is none of ours."""
+
+
+class PageOperation(Operation):
+    """A page that a link leads to; what it refuses is a page too."""
+
+    def __init__(self, handler: Callable[..., Any], name: str) -> None:
+        super().__init__("GET", handler, html=True, name=name, tags=["auth"])
+
+    def build(self, app: Application, path: str) -> None:
+        super().build(app, path)
+        self.spec.extra = {"responses": _ANSWERS}
 
 
 def is_form(request: Request) -> bool:

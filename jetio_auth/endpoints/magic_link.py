@@ -11,7 +11,7 @@ from jetio import ConfigError, Endpoint, HTMLResponse, JsonResponse, Operation, 
 
 from ..mailing import Mailing
 from .asks import ask_operation
-from .forms import FormOperation, is_form, read_form
+from .forms import FormOperation, PageOperation, is_form, read_form
 from .tokens import TokenAnswers, TokenPair, device_of
 
 if TYPE_CHECKING:
@@ -81,5 +81,7 @@ def _pages(mailing: Mailing, tokens: TokenAnswers) -> Iterator[tuple[str, Endpoi
             else answer
         )
 
-    yield "/magic-link/{token}", Operation("GET", page, html=True, include_in_schema=False)
-    yield "/magic-link/{token}", Operation("POST", enter, include_in_schema=False)
+    yield "/magic-link/verify/{token}", PageOperation(page, "magic_link_page")
+    yield "/magic-link/verify/{token}", Operation(
+        "POST", enter, response_model=TokenPair, tags=["auth"], name="enter_by_link", problems=[401, 403, 429]
+    )  # fmt: skip

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jetio import BackgroundTasks, Endpoint, HTMLResponse, Operation, Problem, Request, Response
+from jetio import BackgroundTasks, Endpoint, HTMLResponse, Problem, Request, Response
 
 from .asks import ask_operation
-from .forms import FormOperation, is_form, read_form
+from .forms import JSON, FormOperation, PageOperation, is_form, read_form
 from .tokens import NO_STORE, device_of
 
 if TYPE_CHECKING:
@@ -93,9 +93,9 @@ def reset_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
     yield "/reset-password", FormOperation(
         reset_password, ResetPassword, status_code=204, response_model=None, problems=[404, 409, 410]
     )  # fmt: skip
-    yield "/reset-password/{token}", Operation("GET", page, html=True, include_in_schema=False)
+    yield "/reset-password/{token}", PageOperation(page, "reset_password_page")
     yield "/reset-password/{token}", FormOperation(
-        reset_by_link, NewPassword, status_code=204, response_model=None, problems=[404, 409, 410]
+        reset_by_link, NewPassword, media=JSON, status_code=204, response_model=None, problems=[404, 409, 410]
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel, Field
+from starlette.requests import HTTPConnection
 
 from jetio import JsonResponse, Request
 
@@ -78,7 +79,7 @@ class TokenAnswers:
             self._cookies.guard_origin(request)
 
 
-def device_of(request: Request, method: str = "password") -> Device:
+def device_of(request: HTTPConnection, method: str = "password") -> Device:
     """The peer's address and what the client calls itself."""
     address = request.client.host if request.client is not None else None
     relayed = address is None or any(name in request.headers for name in _RELAYS)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jetio import Endpoint, HTMLResponse, JsonResponse, Operation, Problem, Request
 
 from .asks import Message, ask_operation
-from .forms import is_form
+from .forms import PageOperation, is_form
 from .tokens import NO_STORE, device_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def verification_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
     yield "/resend-verification", ask_operation(
         auth, "verify_email", "resend_verification", "Ask for another link that confirms the address"
     )  # fmt: skip
-    yield "/activate/{token}", Operation("GET", page, html=True, include_in_schema=False)
+    yield "/activate/{token}", PageOperation(page, "activate_page")
     yield (
         "/activate/{token}",
         Operation("POST", activate, response_model=Message, tags=["auth"], problems=[404, 410]),

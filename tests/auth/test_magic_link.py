@@ -126,7 +126,7 @@ def test_a_browser_is_logged_in_by_a_button(sqlite_url: str) -> None:
     """The page's form sets the cookies; a program that opens the link, and another site's form, get none."""
     with club(sqlite_url, enable=["magic_link"], jwt=JWTConfig(token_location="cookie")) as site:
         site.member("ann")
-        path = f"/magic-link/{asked(site)}"
+        path = f"/magic-link/verify/{asked(site)}"
         for _ in range(2):
             page = site.client.get(path)
             assert (page.status_code, page.headers["referrer-policy"]) == (200, "no-referrer")
@@ -146,7 +146,7 @@ def test_a_browser_is_logged_in_by_a_button(sqlite_url: str) -> None:
         assert site.client.get("/me").json()["username"] == "ann"
         assert site.client.get(path).status_code == 410
         assert site.client.post(path, headers=FORM | own).status_code == 401
-        json = site.client.post(f"/magic-link/{'x' * 43}")
+        json = site.client.post(f"/magic-link/verify/{'x' * 43}")
         assert (json.status_code, json.json()["code"]) == (401, "invalid_credentials")
 
 

@@ -6,7 +6,8 @@ import email
 import email.policy
 import secrets
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.message import EmailMessage
 from pathlib import Path
@@ -22,6 +23,8 @@ from jetio_auth.mail import NoMailer, SmtpMailer, message_of
 from jetio_auth.mail_settings import mail_environment
 from tests.auth.forum import SETTINGS, serving
 from tests.auth.post import DOMAIN, Member, club, new_club, token_of
+from tests.examples.test_contract import CONFIG as SCHEMATHESIS
+from tests.examples.test_contract import passed
 
 SECRET = secrets.token_urlsafe(48)
 LETTER = Letter(to="ann@example.com", subject="Hello", text="text", html="<p>text</p>")
@@ -143,6 +146,13 @@ def test_nobody_writes_headers(to: str, subject: str) -> None:
         message_of(Letter(to=to, subject=subject, text="x"), "a@example.com")
 
 
+def test_a_domain_of_other_letters_is_spelt_as_servers_know_it() -> None:
+    """And a letter may be of text alone."""
+    message = message_of(Letter(to="ann@bücher.example", subject="Hello", text="text"), "a@example.com")
+    assert message["To"] == "ann@xn--bcher-kva.example"
+    assert message.get_content_type() == "text/plain"
+
+
 def test_titles_are_text(sqlite_url: str) -> None:
     """A title with markup, or of two lines, is shown as it is, in one line."""
     app, auth, outbox = new_club(sqlite_url)
@@ -188,6 +198,41 @@ def test_a_template_that_is_wrong_stops_the_build(
     app, _, _ = new_club(sqlite_url, mail=Mail(mailer=NoMailer(), templates=tmp_path))
     with pytest.raises(ConfigError, match=rf"{name} {told}"):
         app.build()
+
+
+CONTRACT = """
+from sqlalchemy.orm import Mapped, mapped_column
+from jetio import Jetio, JetioModel, add_swagger_ui
+from jetio_auth import AuthRouter, JetioFullAuthMixin, JWTConfig, Lockout
+
+class User(JetioModel, JetioFullAuthMixin):
+    email: Mapped[str] = mapped_column(unique=True)
+
+app = Jetio()
+auth = AuthRouter(
+    User, enable=["magic_link"], jwt=JWTConfig(token_location=["header", "cookie"]),
+    lockout=Lockout(mails=10_000, registrations=10_000),
+)
+auth.register_routes(app)
+add_swagger_ui(app)
+"""
+
+
+def test_answers_are_as_documented(live_server: Callable[..., Any], tmp_path: Path) -> None:
+    """schemathesis finds nothing: statuses, schemas, media types, methods."""
+    server = live_server("app:app", source=CONTRACT, env={"JETIO_ENV": "test"})
+    paths = "--include-path-regex=^/(forgot|reset|activate|resend|magic|register)"
+    command = [
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "--no-color",
+        "--config-file",
+        str(SCHEMATHESIS),
+        "run",
+    ]
+    command += [f"{server.base_url}/openapi.json", "--checks=all", "--phases=coverage", "--seed=1", paths]
+    assert passed([*command, "--suppress-health-check=all"], tmp_path) > 100
 
 
 # ---- modes -------------------------------------------------------------------------------------------------

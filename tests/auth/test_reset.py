@@ -228,6 +228,34 @@ def test_a_reset_forgets_failed_logins(sqlite_url: str) -> None:
         assert site.login("ann", NEW).status_code == 200
 
 
+def test_a_reset_needs_neither_sessions_nor_confirmed_addresses(sqlite_url: str) -> None:
+    """Tokens end with the password all the same; the mail tells the life of the link."""
+    outbox = Outbox()
+    off = ["sessions", "refresh", "verify_email"]
+    with club(sqlite_url, disable=off, mail=Mail(mailer=outbox, domain=DOMAIN, reset_seconds=90)) as site:
+        site.register("ann")
+        headers, key = site.headers("ann"), site.row("ann").id
+        assert site.client.patch(f"/members/{key}", json={"phone": "1"}, headers=headers).status_code == 200
+        site.forgot("ann")
+        assert "within 90 seconds" in outbox.letters[-1].text
+        assert site.reset(outbox.token("new password")).status_code == 204
+        assert site.client.get("/me", headers=headers).status_code == 401
+        assert site.login("ann", NEW).status_code == 200
+
+
+def test_a_database_that_fails_after_the_answer(quick: ClubSite, caplog: pytest.LogCaptureFixture) -> None:
+    """The answer was given; the failure is in the log."""
+
+    async def lose() -> None:
+        async with quick.app.database.sessions() as session:
+            await session.execute(text("ALTER TABLE members RENAME TO lost"))
+            await session.commit()
+
+    quick.run(lose)
+    assert quick.forgot("ann").json() == TOLD
+    assert "an account could not be looked up" in caplog.text
+
+
 def test_mails_are_limited(sqlite_url: str) -> None:
     """Five a minute for a name and for an address, whether somebody has the name; no flood for one account."""
     with club(sqlite_url, lockout=Lockout(account_mails=3)) as site:
