@@ -46,6 +46,11 @@ class AuthContext:
         return self.app.database if self.app is not None else default_database()
 
     @property
+    def apart(self) -> Database | None:
+        """The database that the application does not start, None where there is none."""
+        return None if self.app is not None and self.own is self.app.database else self.own
+
+    @property
     def creates_tables(self) -> bool:
         """Whether missing tables are made."""
         return self.settings.create_tables if self._creates_tables is None else self._creates_tables

@@ -47,7 +47,7 @@ class PanelAccounts:
         address = request.client.host if request.client is not None else None
         event = AuthEvent(
             name=name,
-            user_id=principal.sub,
+            user_id=principal.sub if principal.id is None else str(principal.id),
             actor_id=principal.impersonated_by,
             address=address,
             agent=request.headers.get("user-agent"),

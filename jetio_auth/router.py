@@ -515,10 +515,10 @@ class AuthRouter(AuthRules):
         await self.required_mailing().on_commit(change)
 
     async def _start(self) -> None:
-        if self._context.own is not None:
-            await self._context.own.start()
+        if (apart := self._context.apart) is not None:
+            await apart.start()
             if self._context.creates_tables:
-                await self._context.own.create_tables(self.user_model.metadata)
+                await apart.create_tables(self.user_model.metadata)
         _ = self.authenticator.codec
         if self._has("device_login") or self.mailing is not None:
             hide_secrets()

@@ -153,7 +153,7 @@ class StoredAuthRouter(AuthRouter):
         if self._extra_claims is None:
             return {}
         user = await self._source.find(account["email"])
-        if user is None:  # it was deleted just now
+        if user is None:  # pragma: no cover - deleted in the moment since its password was judged
             raise invalid_credentials()
         return self._extra_claims(user)
 

@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import String, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from jetio import ConfigError, CrudRouter, Jetio
+from jetio import ConfigError, CrudRouter, Jetio, Problem
 from jetio_auth import AuthEvent, AuthRouter, JetioApprovalMixin, JetioAuthMixin
+from jetio_auth.sessions import Device
 from tests.auth.forum import PASSWORD, SETTINGS, Person, Site, User, bearer, call, new_app, new_base, serving
 
 Base: Any = new_base()
@@ -133,6 +134,15 @@ def test_who_loses_approval_is_out_at_once(lone: Site, state: str) -> None:
     assert told(person.get("/me")) == (401, "token_revoked")
     refreshed = lone.client.post("/refresh", json={"refresh_token": pair["refresh_token"]})
     assert told(refreshed) == (401, "token_revoked")
+
+
+def test_a_rejection_in_the_moment_of_a_login_counts(lone: Site) -> None:
+    """What was pending when its password was judged, and is not any more, is like a wrong password."""
+    approval, facts = lone.auth.approval, lone.auth.accounts.facts
+    account = dict.fromkeys(facts.fetched) | {"id": 2, "approval_status": "rejected"}
+    with pytest.raises(Problem) as refusal:
+        lone.run(approval.admit, account, Device())
+    assert (refusal.value.status, refusal.value.code) == (401, "invalid_credentials")
 
 
 def test_only_admins_decide(lone: Site) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import String, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from jetio import ConfigError, CrudRouter, Database, Jetio, Settings
+from jetio.testing import TestClient as JetioClient
 from jetio_auth import AuthRouter, CurrentUser, JWTConfig, RequireLogin, setup_auth
 from tests.auth.forum import PASSWORD, Site, bearer, call, new_base, serving
 
@@ -323,3 +325,51 @@ def test_a_database_of_accounts_with_an_own_model(sqlite_url: str, users: str) -
 
         assert site.run(rows) == ["ann"]
     assert "users" in Model.metadata.tables
+
+
+def test_one_database_for_both(sqlite_url: str) -> None:
+    """A Database object that the application has too: requests and callers share transactions."""
+    from tests.auth.forum import Model, User
+
+    database = Database(sqlite_url)
+    app = Jetio(database=database, settings=TEST, metadata=Model.metadata)
+    auth = AuthRouter(User, database=database)
+    auth.register_routes(app)
+
+    @app.get("/row")
+    async def row(user: CurrentUser, session: AsyncSession) -> dict[str, Any]:
+        return {"name": user.username, "shared": user in session}
+
+    with serving(app, auth) as site:
+        ann = site.person("ann")
+        assert ann.get("/row").json() == {"name": ann.username, "shared": True}
+
+
+def test_rows_log_in_as_callers_in_tests(sqlite_url: str, users: str) -> None:
+    """`TestClient.login_as` knows the accounts of the other database."""
+    app, auth = new_app(sqlite_url, users)
+    with JetioClient(app) as client:
+        assert client.portal is not None
+        user = client.portal.call(lambda: auth.register(email="ann@example.com", password=PASSWORD))
+        client.login_as(user)
+        assert client.get("/who").json() == {"sub": "ann@example.com", "is_admin": False}
+
+
+def test_every_feature_works_in_a_database_of_its_own(sqlite_url: str, users: str) -> None:
+    """Tokens of programs, second factors, logins of devices, admins in the name of others."""
+    enable = ["api_tokens", "totp", "device_login", "impersonation"]
+    with serving(*new_app(sqlite_url, users, enable=enable)) as site:
+        ann, client = join(site, "ann@example.com"), site.client
+        made = client.post("/auth/tokens", json={"name": "cron", "scopes": []}, headers=ann)
+        assert made.status_code == 201, made.text
+        program = bearer(made.json()["token"])
+        assert client.get("/who", headers=program).json()["sub"] == "ann@example.com"
+        assert client.get("/row", headers=program).json() == {"email": "ann@example.com"}
+        assert client.post("/auth/mfa/totp", headers=ann).status_code in (200, 201)
+        assert client.post("/auth/cli-login").status_code == 201
+        root = log_in(site, "admin@admin.com", "changeme")
+        borrowed = client.post("/admin/users/2/token", json={}, headers=root)
+        assert borrowed.status_code == 200, borrowed.text
+        headers = bearer(borrowed.json()["access_token"])
+        assert client.get("/who", headers=headers).json()["sub"] == "ann@example.com"
+        assert told(client.post("/auth/approve", json={"id": 2}, headers=headers))[0] == 403

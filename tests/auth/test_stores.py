@@ -13,9 +13,10 @@ from typing import Any
 import anyio
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, String
+from sqlalchemy.orm import Mapped, mapped_column
 
-from jetio import ConfigError, Jetio, Problem, Settings
+from jetio import ConfigError, CrudRouter, Jetio, Problem, Settings
 from jetio_auth import (
     AuthRouter,
     CurrentUser,
@@ -28,7 +29,8 @@ from jetio_auth import (
     get_password_hash,
     setup_auth,
 )
-from tests.auth.forum import PASSWORD, SETTINGS, Site, User, bearer, call, serving
+from jetio_auth.stores import StoreSource
+from tests.auth.forum import PASSWORD, SETTINGS, Site, User, bearer, call, new_base, serving
 
 PRODUCTION = Settings(env="production", secret_key=SecretStr("k3Jx9Qm2Vw7Lr5Tz8Np4Bc6Hd1Fg0SyA"))
 BOSS = "boss@example.com"
@@ -197,6 +199,66 @@ def test_of_two_decisions_at_once_one_is_made(site: Site) -> None:
     body = {"email": "ann@example.com", "password": PASSWORD}
     assert site.run(race, "/register", body) == [201, 409, 409, 409]
     assert site.run(race, "/approve", {"email": "ann@example.com"}) == [200, 409, 409, 409]
+
+
+def test_of_two_new_passwords_at_once_one_is_stored(lone: Site) -> None:
+    """The other is 409; a login that would renew a hash which has changed meanwhile leaves it."""
+    boss = headers_of(login(lone, BOSS))
+
+    async def race() -> list[int]:
+        bodies = [{"current_password": PASSWORD, "new_password": f"{n} {PASSWORD}"} for n in range(3)]
+        sent = [call(lone.app, "POST", "/change-password", body, headers=boss) for body in bodies]
+        return sorted(answer.status for answer in await asyncio.gather(*sent))
+
+    results = lone.run(race)
+    assert results[0] == 200
+    assert set(results[1:]) <= {401, 403, 409}  # as far as each has come when the first is stored
+    accounts: Any = lone.auth.accounts
+    account = {"email": BOSS, "id": BOSS, "hashed_password": "what was there before"}
+    lone.run(accounts._renew, account, "a newer hash")
+    assert account["hashed_password"] == "what was there before"
+    assert lone.run(accounts.source.find, BOSS).hashed_password.startswith("$2b$")
+    changes: Any = lone.auth.logins._changes
+    with pytest.raises(Problem, match="being changed by others"):
+        lone.run(changes.store, None, account, "another hash")
+
+
+def test_accounts_of_stores_are_callers_like_others(lone: Site) -> None:
+    """They own rows of routers, by a column that the router names; a name in another field finds nobody."""
+    with pytest.raises(Problem, match="name or the password"):
+        lone.run(lone.auth.login, BOSS, PASSWORD, field="username")
+    base: Any = new_base()
+
+    class Order(base):
+        text: Mapped[str] = mapped_column(String(80))
+        buyer: Mapped[str] = mapped_column(String(80))
+
+    url = str(lone.app.database.dialect.url).replace("test.db", "orders.db")
+    app = Jetio(database=url, settings=SETTINGS, metadata=base.metadata)
+    auth = AuthRouter(store=Directory())
+    auth.register_routes(app)
+    CrudRouter(Order, owner="buyer", policy={"*": auth.owner_or_admin(Order)}).register_routes(app)
+    with serving(app, auth) as site:
+        for name in ("ann", "bob"):
+            assert join(site, f"{name}@example.com").json()["status"] == "active"
+        ann, bob = (headers_of(login(site, f"{name}@example.com")) for name in ("ann", "bob"))
+        made = site.client.post("/orders", json={"text": "tea"}, headers=ann)
+        assert made.json()["buyer"] == "ann@example.com"
+        assert site.client.get("/orders", headers=bob).json() == []
+
+
+@pytest.mark.anyio
+async def test_a_plain_store_exchanges_what_is_as_it_was() -> None:
+    """By looking first; what has changed stays, and what is gone is not deleted again."""
+    source = StoreSource(Directory())
+    kept = await source.create(_person(1))
+    changed = replace(kept, approval_status="approved")
+    assert await source.exchange(kept, changed) is True
+    assert await source.exchange(kept, changed) is False
+    shipped = StoreSource(MemoryUserStore())
+    kept = await shipped.create(_person(1))
+    assert await shipped.delete(replace(kept, is_active=False)) is False
+    assert await shipped.delete(kept) is True
 
 
 def test_only_admins_decide(lone: Site) -> None:

@@ -190,6 +190,7 @@ def test_claims_are_read_in_the_type_of_the_column(lone: Site) -> None:
     assert (made.status_code, made.json()["owner"]) == (201, first)
     assert len(lone.client.get("/notes", headers=bearer(tokens[0])).json()) == 1
     assert lone.client.get("/notes", headers=bearer(tokens[1])).json() == []
+    assert told(lone.client.get("/notes")) == (401, "not_authenticated")
 
 
 def test_many_tenants(lone: Site) -> None:
@@ -221,6 +222,7 @@ def test_mistakes_say_what_to_write(sqlite_url: str) -> None:
         CrudRouter(model, prefix="/again", **options).register_routes(app)
         app.build()
 
+    assert repr(same_tenant()) == "same_tenant"
     with pytest.raises(
         ConfigError, match=r'write `company_id: Mapped\[int\] = tenant_column\("company_id"\)`'
     ):
