@@ -309,7 +309,9 @@ async def test_a_counter_that_moved_meanwhile_is_a_copys(database_url: str) -> N
     auth.register_routes(app)
     async with app.router.lifespan_context(app):
         key, headers, number = await _racer(app)
-        asked = [json.loads((await call(app, "POST", f"{LOGIN}/options")).body) for _ in range(6)]
+        asked = [
+            json.loads((await call(app, "POST", f"{LOGIN}/options", address=None)).body) for _ in range(6)
+        ]
         bodies = [{"credential": key.answer(options, counter=9)} for options in asked]
         answers = await asyncio.gather(
             *[call(app, "POST", f"{LOGIN}/verify", body, address=None) for body in bodies]
