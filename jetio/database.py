@@ -158,9 +158,13 @@ class Database:
 def create_engine_for_url(url: str, **options: Any) -> AsyncEngine:
     """SQLAlchemy's engine for a URL, with the pool and the listeners that this kind of database needs.
 
-    `Database(url).engine` is the same; options go to SQLAlchemy's `create_async_engine`.
+    Options go to SQLAlchemy's `create_async_engine`.
     """
-    return Database(url, **options).engine
+    database = Database(url, **options)
+    engine = database.engine
+    # What an in-memory URL means goes with its Database, so that one has to stay as long as the engine.
+    engine.sync_engine.jetio_database = database  # type: ignore[attr-defined]
+    return engine
 
 
 class UnitOfWork:
