@@ -57,7 +57,7 @@ class Site(BaseAdmin):
         own = PackageLoader("jetio.contrib.admin", "templates")
         env.loader = _Marked([own, *_package_loaders(env)])
         known: dict[str, Any] = env.globals
-        known |= {"is_auth_enabled": True, "nonce": lambda: NONCE.get(), "row_views": self._model_views}
+        known |= {"is_auth_enabled": True, "nonce": lambda: NONCE.get()}
         known["csrf_input"] = _csrf_input
 
     # The key is not known yet, and the door looks at tokens.
