@@ -39,6 +39,7 @@ from .mixins import (
     JetioPasswordResetMixin,
     JetioUserMixin,
 )
+from .oauth import OAuth, OAuthProfile, OAuthProvider, github, google, microsoft
 from .passkey_settings import PasskeySettings
 from .passwords import PasswordPolicy, get_password_hash, verify_password
 from .router import AuthRouter
@@ -85,6 +86,9 @@ __all__ = [
     "MemorySessions",
     "MemoryUserStore",
     "MultiBackend",
+    "OAuth",
+    "OAuthProfile",
+    "OAuthProvider",
     "OptionalUser",
     "PasskeySettings",
     "PasswordPolicy",
@@ -106,6 +110,9 @@ __all__ = [
     "create_engine_for_url",
     "decode_access_token",
     "get_password_hash",
+    "github",
+    "google",
+    "microsoft",
     "renew_session",
     "require_audit_field",
     "requires_permission",

@@ -49,6 +49,8 @@ EVENTS = (
     "mfa.failed",
     "mfa.recovery_used",
     "mfa.recovery_renewed",
+    "identity.linked",
+    "identity.unlinked",
     "passkey.added",
     "passkey.removed",
     "passkey.failed",

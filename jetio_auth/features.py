@@ -47,6 +47,7 @@ FEATURES: Mapping[str, Feature] = {
     "passkeys": Feature(extra="passkeys", packages=("webauthn",)),
     "approval": Feature(columns=("approval_status",), mixin="JetioApprovalMixin"),
     "device_login": Feature(),
+    "oauth": Feature(extra="oauth", packages=("httpx2",)),
     "impersonation": Feature(),
     "verify_email": Feature(columns=VERIFIED[:2], by_name=VERIFIED[2:], mixin="JetioEmailConfirmationMixin"),
     "reset_password": Feature(columns=(RESET_AT,), mixin="JetioPasswordResetMixin"),

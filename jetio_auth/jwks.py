@@ -3,62 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import ssl
 from collections.abc import Iterator, Sequence
 from time import time
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
 
-from jetio import ConfigError, Problem
+from jetio import Problem
 
+from .fetching import FetchError, Web, discovered
 from .jwt import TokenError, verifying_key
 
-if TYPE_CHECKING:
-    from httpx2 import AsyncClient
-
-__all__ = ["KeySet", "is_safe_url"]
+__all__ = ["KeySet"]
 
 _log = logging.getLogger("jetio.auth")
 
-DISCOVERY = "/.well-known/openid-configuration"
-_SECONDS = 5.0
-_LARGEST = 256 * 1024
 _MOST_KEYS = 100
 _UNKNOWN_SECONDS = 30  # so often at most a name that nobody knows makes us ask
 _RETRY_SECONDS = 5
 _LONGEST_AWAY = 86400  # keys that cannot be renewed are believed so long
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-# Compressed answers would be small on the way and large here.
-_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
-
-
-class _FetchError(Exception):
-    """Why there are no keys; its text is for the log."""
 
 
 class _Key(NamedTuple):
     kid: str | None
     algorithm: str
     verifying: Any
-
-
-def is_safe_url(url: object) -> bool:
-    """Whether keys may come from there: over https, or from this very machine."""
-    if not isinstance(url, str):
-        return False
-    try:
-        parts = urlsplit(url)
-        found = parts.hostname
-    except ValueError:
-        return False
-    safe = parts.scheme == "https" or (parts.scheme == "http" and found in _LOOPBACK)
-    return safe and bool(found) and "@" not in parts.netloc and not parts.fragment
-
-
-def _is_local(url: str) -> bool:
-    return urlsplit(url).hostname in _LOOPBACK
 
 
 class KeySet:
@@ -68,8 +36,7 @@ class KeySet:
     """
 
     def __init__(self, issuer: str, jwks_url: str | None, algorithms: Sequence[str], ttl: int) -> None:
-        self._http = _http_client()
-        self._tls = ssl.create_default_context()  # reads files, so not while serving
+        self._web = Web(jwks_url or issuer)
         self._issuer, self._algorithms, self._ttl = issuer, algorithms, ttl
         self._given_url, self._found_url = jwks_url, jwks_url
         self._keys: tuple[_Key, ...] = ()
@@ -140,7 +107,7 @@ class KeySet:
         try:
             self._keys = await self._fetched()
             self._fetched_at, self._failed = time(), False
-        except _FetchError as error:
+        except FetchError as error:
             self._failed, self._retry_at = True, time() + _RETRY_SECONDS
             self._found_url = self._given_url
             _log.warning("the keys of %s cannot be had: %s", self._issuer, error)
@@ -148,75 +115,21 @@ class KeySet:
             self._task = None
 
     async def _fetched(self) -> tuple[_Key, ...]:
-        from httpx2 import HTTPError, InvalidURL
-
-        try:
-            async with asyncio.timeout(_SECONDS), self._client() as client:
-                if self._found_url is None:
-                    self._found_url = self._discovered(
-                        await _read(client, self._issuer.rstrip("/") + DISCOVERY)
-                    )
-                return _keys_in(await _read(client, self._found_url), self._algorithms)
-        except TimeoutError:
-            raise _FetchError(f"no whole answer within {_SECONDS:.0f} s") from None
-        except (HTTPError, InvalidURL, OSError) as error:
-            raise _FetchError(f"{type(error).__name__}: {error}") from error
-
-    def _client(self) -> AsyncClient:
-        # What is on this machine is not behind the proxy of the environment.
-        outside = not _is_local(self._given_url or self._issuer)
-        return self._http(verify=self._tls, timeout=_SECONDS, follow_redirects=False, trust_env=outside)
-
-    def _discovered(self, document: Any) -> str:
-        """Where the keys are (OpenID Connect Discovery, section 4.3)."""
-        told = document if isinstance(document, dict) else {}
-        if told.get("issuer") != self._issuer:
-            raise _FetchError("its discovery document is of another issuer")
-        url = told.get("jwks_uri")
-        # An issuer elsewhere has no keys on this machine.
-        if (
-            not isinstance(url, str)
-            or not is_safe_url(url)
-            or (_is_local(url) and not _is_local(self._issuer))
-        ):
-            raise _FetchError("its discovery document names no jwks_uri on https")
-        return url
-
-
-def _http_client() -> type[AsyncClient]:
-    try:
-        from httpx2 import AsyncClient
-    except ImportError:
-        raise ConfigError(
-            "RemoteIssuer needs an HTTP client; install it with: pip install 'jetio[oauth]'"
-        ) from None
-    return AsyncClient
-
-
-async def _read(client: AsyncClient, url: str) -> Any:
-    """The JSON at an address, if it is not too long."""
-    body = bytearray()
-    async with client.stream("GET", url, headers=_HEADERS) as response:
-        if response.status_code != 200:
-            raise _FetchError(f"{url} answered {response.status_code}")
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > _LARGEST:
-                raise _FetchError(f"{url} answered more than {_LARGEST} bytes")
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise _FetchError(f"{url} answered no JSON") from None
+        async with self._web.visit() as visit:
+            if self._found_url is None:
+                document = await discovered(visit, self._issuer)
+                self._found_url = document.endpoint("jwks_uri")
+            return _keys_in(await visit.get(self._found_url), self._algorithms)
 
 
 def _keys_in(document: Any, algorithms: Sequence[str]) -> tuple[_Key, ...]:
     """The keys that verify; of others, such as for encryption, a set may hold any number."""
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list) or len(entries) > _MOST_KEYS:
-        raise _FetchError(f"it is no key set of at most {_MOST_KEYS} keys")
+        raise FetchError(f"it is no key set of at most {_MOST_KEYS} keys")
     keys = tuple(key for entry in entries for key in _usable(entry, algorithms))
     if not keys:
-        raise _FetchError(f"it has no key for {', '.join(algorithms)}")
+        raise FetchError(f"it has no key for {', '.join(algorithms)}")
     return keys
 
 

@@ -51,6 +51,7 @@ from .endpoints.login import LoginOperation
 from .endpoints.magic_link import magic_link_routes
 from .endpoints.me import MeOperation
 from .endpoints.mfa import mfa_login_routes, mfa_routes
+from .endpoints.oauth import oauth_routes
 from .endpoints.passkeys import passkey_routes
 from .endpoints.password import password_routes
 from .endpoints.refresh import refresh_routes
@@ -80,6 +81,9 @@ from .model import (
     read_user_model,
     table_of,
 )
+from .oauth import OAuth, OAuthProvider
+from .oauth.making import make_oauth_logins
+from .oauth.settings import oauth_weaknesses
 from .panel import PanelAccounts
 from .passkey_settings import PasskeySettings
 from .password_change import PasswordChange
@@ -97,6 +101,7 @@ from .tables import (
     attempts_table,
     device_table,
     events_table,
+    oauth_tables,
     session_tables,
 )
 from .throttle import Throttle
@@ -125,6 +130,7 @@ _ROUTES: Mapping[str, Routes] = {
     "verify_email": verification_routes,
     "reset_password": reset_routes,
     "magic_link": magic_link_routes,
+    "oauth": oauth_routes,
 }
 _ADMIN_ROUTES: Mapping[str, Routes] = {
     "events": event_routes,
@@ -146,11 +152,11 @@ class AuthRouter(AuthRules):
     `events_days`. `issuers=[RemoteIssuer(...)]` accepts tokens of others too; with them the model may be left
     out, and then there are no accounts. `approval="admin"`, or a model with JetioApprovalMixin: whoever registers
     waits for an admin. `enable=["totp"]`: second factors; `passkeys=PasskeySettings(...)`, or `enable=["passkeys"]`
-    with `DOMAIN` set: logins with passkeys. `dev_superusers` makes an admin of everybody who registers;
-    production does not start with it. `database` is one for accounts alone, `create_tables` whether its tables are made
-    at the start (None: outside of production). `store` keeps accounts elsewhere, and
-    takes the place of the model. `backend` finds callers by a credential of its own, and without
-    a model logs them in. `mail` says what is written to people, and by whom; with
+    with `DOMAIN` set: logins with passkeys; `oauth=[google(...)]`: logins by other services.
+    `dev_superusers` makes an admin of everybody who registers; production does not start with it. `database` is one
+    for accounts alone, `create_tables` whether its tables are made at the start (None: outside of production).
+    `store` keeps accounts elsewhere, and takes the place of the model. `backend` finds callers by a credential of its
+    own, and without a model logs them in. `mail` says what is written to people, and by whom; with
     `require_verified_email` nobody logs in before the address is confirmed. Mistakes in the model are raised as
     ConfigError when the application is built.
     """
@@ -192,6 +198,7 @@ class AuthRouter(AuthRules):
         events_days: int = 90,
         mail: Mail | Mailer | None = None,
         require_verified_email: bool = False,
+        oauth: OAuth | Sequence[OAuthProvider] = (),
         enable: Sequence[str] = (),
         disable: Sequence[str] = (),
     ) -> None:
@@ -200,6 +207,7 @@ class AuthRouter(AuthRules):
             raise ConfigError(f'AuthRouter(approval={approval!r}) is not known; write approval="admin"')
         enable = [*enable, "approval"] if approval is not None and user_model is not None else enable
         enable = [*enable, "passkeys"] if passkeys is not None and user_model is not None else enable
+        enable = [*enable, "oauth"] if oauth and user_model is not None else enable
         self.features = features_of(enable, disable, columns_of(user_model) if user_model is not None else ())
         self.prefix, self.session_prefix = prefix, session_prefix
         self.login_path, self.accepts_issuers = login_path, bool(issuers)
@@ -233,6 +241,7 @@ class AuthRouter(AuthRules):
                 mail,
                 require_verified_email,
                 dev_superusers,
+                oauth,
                 enable,
                 disable,
                 backed=backend is not None,
@@ -311,6 +320,19 @@ class AuthRouter(AuthRules):
                 self.events,
                 events_days,
             )
+        if self._has("oauth") and (key := key_of(user_model)) is not None:
+            self.oauth = make_oauth_logins(
+                self._context,
+                oauth,
+                oauth_tables(key),
+                self.authenticator,
+                self.logins,
+                self.events,
+                throttle,
+                lockout or Lockout(),
+                prefix,
+            )
+            self.accounts.further_keys.append(self.oauth.forget)
 
     def _take_backend(
         self,
@@ -473,6 +495,9 @@ class AuthRouter(AuthRules):
         if self.user_model is None:
             return
         app.on_build.append(self._check_model)
+        if self._has("oauth"):
+            app.on_build.append(lambda built: self.oauth.build())
+            app.on_event("shutdown")(self.oauth.stop)
         app.start_checks.append(self._check_settings)
         if self.passkeys is not None:
             app.start_checks.append(self.passkeys.mistakes)
@@ -497,6 +522,7 @@ class AuthRouter(AuthRules):
             found += self.mailing.weaknesses(app.settings)
         if self.dev_superusers:
             found.append("AuthRouter(dev_superusers=True) makes an admin of everybody; leave it out")
+        found += oauth_weaknesses(self.oauth.config, app.settings) if self._has("oauth") else []
         if app.settings.production:
             return found
         for weakness in found:

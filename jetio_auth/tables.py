@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.schema import SchemaItem
 
 from jetio import Base
 
 __all__ = [
     "FactorTables",
+    "OAuthTables",
     "PasskeyTables",
     "SessionTables",
     "api_tokens_table",
@@ -18,6 +31,7 @@ __all__ = [
     "device_table",
     "events_table",
     "factor_tables",
+    "oauth_tables",
     "one_time_table",
     "passkey_tables",
     "session_tables",
@@ -38,6 +52,13 @@ class FactorTables(NamedTuple):
 
     totp: Table
     recovery: Table
+
+
+class OAuthTables(NamedTuple):
+    """Whose the logins by other services are, and which flows have come back from there."""
+
+    identities: Table
+    flows: Table
 
 
 class PasskeyTables(NamedTuple):
@@ -231,6 +252,34 @@ def passkey_tables(user_key: Column[Any]) -> PasskeyTables:
     return PasskeyTables(passkeys, challenges)
 
 
+def oauth_tables(user_key: Column[Any]) -> OAuthTables:
+    """A login belongs to one account. Of flows and codes hashes are kept, so long as a replay could be tried."""
+    users: Any = user_key.table
+    identities = _table(
+        "identities",
+        users,
+        Column("id", String(32), primary_key=True),
+        _owner(user_key),
+        Column("provider", String(40), nullable=False),
+        Column("subject", String(255), nullable=False),
+        Column("email", String(320)),
+        Column("created", BigInteger, nullable=False),
+        UniqueConstraint("provider", "subject"),
+    )
+    flows = _table(
+        "oauth_flows",
+        users,
+        Column("id", String(64), primary_key=True),
+        Column("expires", BigInteger, nullable=False, index=True),
+        Column("code", String(64)),
+        Column("user_id", user_key.type, ForeignKey(user_key, ondelete="CASCADE"), index=True),
+        Column("epoch", String(16)),
+        Column("until", BigInteger),
+        Column("used", BigInteger),
+    )
+    return OAuthTables(identities, flows)
+
+
 def _owner(user_key: Column[Any]) -> Column[Any]:
     return Column(
         "user_id", user_key.type, ForeignKey(user_key, ondelete="CASCADE"), nullable=False, index=True
@@ -259,7 +308,7 @@ def device_table(user_key: Column[Any]) -> Table:
     )
 
 
-def _table(name: str, users: Table, *columns: Column[Any]) -> Table:
+def _table(name: str, users: Table, *columns: SchemaItem) -> Table:
     """As the tables of models are made, by the name of the accounts that it is about.
 
     Two routers over one model share it; accounts of another model have one of their own.

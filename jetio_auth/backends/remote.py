@@ -15,7 +15,8 @@ from starlette.requests import HTTPConnection
 from jetio import ConfigError, Principal, SecurityScheme, UnitOfWork
 
 from ..context import AuthContext
-from ..jwks import KeySet, is_safe_url
+from ..fetching import is_safe_url
+from ..jwks import KeySet
 from ..jwt import (
     READABLE_ALGORITHMS,
     TokenError,

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 from starlette.requests import HTTPConnection
 
-from jetio import JsonResponse, Request
+from jetio import JsonResponse, Request, Response
 
 from ..backends.jwt import JWTAuthenticator, session_name
 from ..cookies import REFRESH_COOKIE
@@ -50,10 +50,14 @@ class TokenAnswers:
         told = self._told and not by_cookie
         shown = {name: value for name, value in pair.items() if told or name not in _SECRET}
         response = JsonResponse(shown, headers=NO_STORE)
+        self.write(request, response, pair)
+        return response
+
+    def write(self, request: Request, response: Response, pair: dict[str, Any]) -> None:
+        """Put a pair into cookies, where those are configured."""
         if self._cookies is not None:
             claims = self._authenticator.codec.decode(pair["access_token"])
             self._cookies.write(request, response, pair, session_name(claims))
-        return response
 
     def forget(self, request: Request, content: Any) -> JsonResponse:
         """The answer to a logout."""

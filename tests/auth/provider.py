@@ -6,20 +6,26 @@ Each first part of a path is an issuer, with keys, a mode and a count of the req
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import secrets
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import unquote_plus, urlencode
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jose import jwk, jws
-from jose.utils import base64url_encode
+from jose.utils import base64url_decode, base64url_encode
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
+
+CLIENT_SECRET = "s3cret:/ %"
 
 _PEM = (
     serialization.Encoding.PEM,
@@ -33,6 +39,9 @@ class Issuer:
 
     def __init__(self) -> None:
         self.mode, self.generation, self.asked = "good", 0, Counter[str]()
+        self.user: dict[str, Any] = {"sub": "user-123"}
+        self.token: dict[str, Any] = {}
+        self.codes: dict[str, dict[str, str]] = {}
         self.rotate()
 
     def rotate(self) -> None:
@@ -94,7 +103,15 @@ def url_of(request: Request) -> str:
 async def discovery(request: Request) -> Response:
     issuer = issuer_of(request)
     issuer.asked["discovery"] += 1
-    told: dict[str, Any] = {"issuer": url_of(request), "jwks_uri": f"{url_of(request)}/keys"}
+    url = url_of(request)
+    told: dict[str, Any] = {
+        "issuer": url,
+        "jwks_uri": f"{url}/keys",
+        "authorization_endpoint": f"{url}/authorize",
+        "token_endpoint": f"{url}/token",
+        "userinfo_endpoint": f"{url}/userinfo",
+        "authorization_response_iss_parameter_supported": issuer.mode != "silent",
+    }
     if issuer.mode == "impostor":
         told["issuer"] = "https://somebody.example"
     if issuer.mode == "nowhere":
@@ -147,6 +164,7 @@ async def mint(request: Request) -> Response:
 async def change(request: Request) -> Response:
     issuer, order = issuer_of(request), await request.json()
     issuer.mode = order.get("mode", issuer.mode)
+    issuer.user, issuer.token = order.get("user", issuer.user), order.get("token", issuer.token)
     if order.get("rotate"):
         issuer.rotate()
     return Response()
@@ -154,6 +172,82 @@ async def change(request: Request) -> Response:
 
 async def asked(request: Request) -> Response:
     return JSONResponse(issuer_of(request).asked)
+
+
+# ---- logins ------------------------------------------------------------------------------------------------
+
+
+async def authorize(request: Request) -> Response:
+    """Somebody is logged in here and agrees at once; in mode `denied` they do not."""
+    issuer, asked = issuer_of(request), request.query_params
+    answer = {"state": asked["state"]}
+    if issuer.mode != "silent":
+        answer["iss"] = "https://somebody.example" if issuer.mode == "mixed" else url_of(request)
+    if issuer.mode == "denied":
+        answer["error"] = "access_denied"
+    else:
+        answer["code"] = f"code-{secrets.token_urlsafe(8)}"
+        issuer.codes[answer["code"]] = dict(asked)
+    return RedirectResponse(f"{asked['redirect_uri']}?{urlencode(answer)}", 303)
+
+
+async def token(request: Request) -> Response:
+    """Tokens for a code: once, for the client that it was made for, who knows the verifier (RFC 7636)."""
+    issuer, form = issuer_of(request), await request.form()
+    issuer.asked["token"] += 1
+    if issuer.mode == "broken":
+        return Response(status_code=500)
+    asked = issuer.codes.pop(str(form.get("code")), None)
+    digest = hashlib.sha256(str(form.get("code_verifier")).encode()).digest()
+    if (
+        asked is None
+        or base64url_encode(digest).decode() != asked["code_challenge"]
+        or asked["code_challenge_method"] != "S256"
+        or form.get("redirect_uri") != asked["redirect_uri"]
+        or client_of(request, dict(form)) != (asked["client_id"], CLIENT_SECRET)
+    ):
+        return JSONResponse({"error": "invalid_grant"}, status_code=200 if issuer.mode == "polite" else 400)
+    now = int(time.time())
+    claims = {
+        "iss": url_of(request), "aud": asked["client_id"], "iat": now, "exp": now + 60,
+        "nonce": asked.get("nonce"), **issuer.user, **issuer.token.get("claims", {}),
+    }  # fmt: skip
+    algorithm = issuer.token.get("algorithm", "RS256")
+    header = {"kid": issuer.kid(algorithm), **issuer.token.get("header", {})}
+    payload = json.dumps({name: value for name, value in claims.items() if value is not None}).encode()
+    signed = issuer.sign(payload, header, algorithm)
+    if issuer.mode == "tampered":
+        head, _, signature = signed.split(".")
+        signed = ".".join(
+            (head, base64url_encode(json.dumps({**claims, "sub": "admin"}).encode()).decode(), signature)
+        )
+    return JSONResponse({"access_token": "access", "token_type": "Bearer", "id_token": signed})
+
+
+def client_of(request: Request, form: dict[str, Any]) -> tuple[str, str]:
+    """The client and its secret, from the header or the form."""
+    header = request.headers.get("authorization", "")
+    if header.startswith("Basic "):
+        name, _, secret = base64url_decode(header[6:].encode()).decode().partition(":")
+        return unquote_plus(name), unquote_plus(secret)
+    return str(form.get("client_id")), str(form.get("client_secret"))
+
+
+async def userinfo(request: Request) -> Response:
+    """What an ID token has left out: `info` of the user."""
+    assert request.headers["authorization"] == "Bearer access"
+    issuer = issuer_of(request)
+    return JSONResponse({"sub": issuer.user["sub"], **issuer.token.get("info", {})})
+
+
+async def hub_user(request: Request) -> Response:
+    """A service that is no OpenID provider."""
+    assert request.headers["authorization"] == "Bearer access"
+    return JSONResponse(issuer_of(request).user["user"])
+
+
+async def hub_emails(request: Request) -> Response:
+    return JSONResponse(issuer_of(request).user["emails"])
 
 
 app = Starlette(
@@ -164,5 +258,12 @@ app = Starlette(
         Route("/{name}/mint", mint, methods=["POST"]),
         Route("/{name}/change", change, methods=["POST"]),
         Route("/{name}/asked", asked),
+        Route("/{name}/authorize", authorize),
+        Route("/{name}/token", token, methods=["POST"]),
+        Route("/{name}/userinfo", userinfo),
+        Route("/{name}/login/oauth/authorize", authorize),
+        Route("/{name}/login/oauth/access_token", token, methods=["POST"]),
+        Route("/{name}/api/v3/user", hub_user),
+        Route("/{name}/api/v3/user/emails", hub_emails),
     ]
 )

@@ -24,9 +24,9 @@ class Provider:
         """A mode, or `rotate=True`."""
         assert self._server.client.post(f"{self.issuer}/change", json=order).status_code == 200
 
-    def asked(self) -> int:
-        """How often somebody came for the keys."""
-        count: int = self._server.client.get(f"{self.issuer}/asked").json().get("keys", 0)
+    def asked(self, what: str = "keys") -> int:
+        """How often somebody came for that."""
+        count: int = self._server.client.get(f"{self.issuer}/asked").json().get(what, 0)
         return count
 
     def claims(self, **changed: Any) -> dict[str, Any]:

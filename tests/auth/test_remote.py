@@ -442,7 +442,7 @@ def test_an_odd_key_set_is_refused(
 ) -> None:
     """Bounded in size and time, never followed elsewhere; the log says why, the client that it has to wait."""
     provider.change(mode=mode)
-    monkeypatch.setattr("jetio_auth.jwks._SECONDS", 0.5 if mode == "slow" else 5.0)
+    monkeypatch.setattr("jetio_auth.fetching._SECONDS", 0.5 if mode == "slow" else 5.0)
     with client_of(new_app(RemoteIssuer(provider.issuer, AUDIENCE))[0]) as client:
         assert reason in caplog.text
         assert refusal(client, provider.token(), 503) == "issuer_unavailable"
@@ -452,7 +452,7 @@ async def test_waiting_for_keys_holds_up_nobody_else(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one request waits for an issuer that is slow, others are answered; those who wait share one fetch."""
-    monkeypatch.setattr("jetio_auth.jwks._SECONDS", 1.0)
+    monkeypatch.setattr("jetio_auth.fetching._SECONDS", 1.0)
     provider.change(mode="slow")
     app, _ = new_app(RemoteIssuer(provider.issuer, AUDIENCE))
     headers = bearer(provider.token())
