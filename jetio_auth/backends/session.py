@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 
 from jetio import ConfigError, Jetio, SecurityScheme
 
-from ..session_stores.middleware import renew_session
+from ..session_stores.middleware import has_ended, renew_session
 from .protocol import Binding, tell_claims
 
 __all__ = ["SessionAuthBackend"]
@@ -86,6 +86,8 @@ class SessionAuthBackend:
         """The user of the session, None where it is nobody's."""
         session = _session_of(connection)
         if session.get(self._key) is None:
+            return None
+        if connection.scope["type"] == "websocket" and await has_ended(connection):
             return None
         if isinstance(session.get(_PROVED), int):
             tell_claims(connection, {"auth_time": session[_PROVED]})

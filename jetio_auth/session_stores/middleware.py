@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Literal
 
 from starlette.datastructures import MutableHeaders
@@ -17,7 +19,7 @@ from jetio import default_settings
 from ..cookies import the_cookie
 from .store import SessionStore, stored_name
 
-__all__ = ["ServerSessions", "renew_session"]
+__all__ = ["ServerSessions", "has_ended", "renew_session"]
 
 _is_id = re.compile(r"[\w-]{43}", re.ASCII).fullmatch
 
@@ -26,6 +28,8 @@ class StoredSession(dict[str, Any]):
     """The session of a request. `renew()` gives it another id with the answer, as every login must."""
 
     renewed = False
+    reads: Callable[[], Awaitable[str | None]] | None = None
+    """How its text is read again; None for one that is stored nowhere yet."""
 
     def renew(self) -> None:
         """Leave the id to whoever knows it already."""
@@ -40,6 +44,13 @@ def renew_session(connection: HTTPConnection) -> None:
     session = connection.scope.get("session")
     if isinstance(session, StoredSession):
         session.renew()
+
+
+async def has_ended(connection: HTTPConnection) -> bool:
+    """Whether the session of a connection was ended since it was read: a WebSocket reads it once, and lasts."""
+    session = connection.scope.get("session")
+    reads = session.reads if isinstance(session, StoredSession) else None
+    return reads is not None and await reads() is None
 
 
 class ServerSessions:
@@ -70,6 +81,8 @@ class ServerSessions:
         name = stored_name("session", given) if given is not None and _is_id(given) else None
         stored = await self._store.read(name) if name is not None else None
         session = StoredSession(json.loads(stored) if stored is not None else {})
+        if name is not None and stored is not None:
+            session.reads = partial(self._store.read, name)
         scope["session"] = session
 
         async def sent(message: Message) -> None:

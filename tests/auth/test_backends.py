@@ -19,7 +19,7 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from jetio import ConfigError, Jetio, Principal, Request, SecurityContext, Settings
+from jetio import ConfigError, Jetio, Principal, Request, SecurityContext, Settings, watched
 from jetio_auth import (
     AdminUser,
     APIKeyBackend,
@@ -398,6 +398,34 @@ def test_another_site_uses_no_session(staff: Staff) -> None:
         ):
             socket.receive_json()
         assert closed.value.code == 4403
+
+
+def test_a_socket_ends_with_its_session(staff: Staff, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session of the server is looked up again while a WebSocket is open: a logout closes it with 4401."""
+    monkeypatch.setattr(watched, "RECHECK", 0.05)
+    app = Jetio(settings=SETTINGS, metadata=new_base().metadata, database="sqlite+aiosqlite://")
+    app.add_middleware(ServerSessions, store=MemorySessions())
+    auth = AuthRouter(backend=Door(staff).backend, prefix=PREFIX)
+    auth.register_routes(app)
+
+    @app.websocket("/echo", policy=auth.authenticated())
+    async def echo(websocket: WebSocket) -> None:
+        await websocket.accept()
+        async for word in websocket.iter_text():
+            await websocket.send_text(word)
+
+    with serving(app, auth) as running:
+        client = running.client
+        login(client)
+        csrf = {"X-CSRF-Token": client.cookies["csrf_token"]}
+        with client.websocket_connect("/echo", headers={"Origin": "http://testserver"}) as socket:
+            time.sleep(0.15)
+            socket.send_text("hello")
+            assert socket.receive_text() == "hello"
+            assert client.post(f"{PREFIX}/logout", headers=csrf).status_code == 200
+            with pytest.raises(WebSocketDisconnect) as closed:
+                socket.receive_text()
+            assert closed.value.code == 4401
 
 
 def test_whoever_the_application_has_logged_in_is_in(staff: Staff) -> None:
