@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import time_machine
 
 from jetio_auth import JWTConfig, Mail
 from tests.auth.forum import PASSWORD, bearer, call
-from tests.auth.post import ClubSite, Outbox, club
+from tests.auth.post import ClubSite, Outbox, club, token_of
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 APP = "https://app.example.com/login#{token}"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -148,6 +151,36 @@ def test_a_browser_is_logged_in_by_a_button(sqlite_url: str) -> None:
         assert site.client.post(path, headers=FORM | own).status_code == 401
         json = site.client.post(f"/magic-link/verify/{'x' * 43}")
         assert (json.status_code, json.json()["code"]) == (401, "invalid_credentials")
+
+
+SOURCE = """
+from sqlalchemy.orm import Mapped, mapped_column
+from jetio import Jetio, JetioModel
+from jetio_auth import AuthRouter, JetioAuthMixin, JWTConfig
+
+class User(JetioModel, JetioAuthMixin):
+    email: Mapped[str] = mapped_column(unique=True)
+
+app = Jetio()
+auth = AuthRouter(User, enable=["magic_link"], jwt=JWTConfig(token_location="cookie"))
+auth.register_routes(app)
+"""
+
+
+def test_chromium_is_logged_in(live_server: Callable[..., Any], chromium: Page) -> None:
+    """A real browser hides the page's address from the form, and is let in all the same."""
+    server = live_server("app:app", source=SOURCE)
+    email = {"email": "ann@example.com"}
+    server.client.post("/register", json={**email, "password": PASSWORD})
+    server.client.post("/magic-link", json=email)
+    deadline = time.monotonic() + 10
+    while "/magic-link/verify/" not in server.log and time.monotonic() < deadline:
+        time.sleep(0.05)
+    chromium.goto(f"{server.base_url}/magic-link/verify/{token_of(server.log)}")
+    chromium.get_by_role("button", name="Log in").click()
+    chromium.get_by_role("heading", name="You are logged in").wait_for()
+    chromium.goto(f"{server.base_url}/me")
+    assert '"email":"ann@example.com"' in chromium.content()
 
 
 def test_an_account_without_a_password_logs_in(quick: ClubSite) -> None:
