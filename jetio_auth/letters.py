@@ -110,7 +110,7 @@ class Letters:
         await self._guarded("password_was_reset", account, account.get("email"), None)
 
     async def _guarded(self, name: str, account: Account, to: str | None, purpose: str | None) -> None:
-        if not to or not self._context.facts.is_active(account):
+        if not to or not self._context.facts.may_prove(account):
             return
         try:
             await self._send(name, account, to, purpose)

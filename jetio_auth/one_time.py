@@ -113,7 +113,7 @@ class OneTimeTokens:
         account = self._context.facts.account(row)
         if not used and when is not None:
             raise Problem(410, "expired", "This link was used already")
-        if not self._context.facts.is_active(account) or binding != self._bound(account, purpose):
+        if not self._context.facts.may_prove(account) or binding != self._bound(account, purpose):
             raise _unknown()
         if expires <= int(time()):
             raise Problem(410, "expired", "This link is too old; ask for another")

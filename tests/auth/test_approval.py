@@ -11,9 +11,10 @@ from sqlalchemy import String, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from jetio import ConfigError, CrudRouter, Jetio, Problem
-from jetio_auth import AuthEvent, AuthRouter, JetioApprovalMixin, JetioAuthMixin
+from jetio_auth import AuthEvent, AuthRouter, JetioApprovalMixin, JetioAuthMixin, JetioFullAuthMixin, Mail
 from jetio_auth.sessions import Device
 from tests.auth.forum import PASSWORD, SETTINGS, Person, Site, User, bearer, call, new_app, new_base, serving
+from tests.auth.post import DOMAIN, Outbox
 
 Base: Any = new_base()
 
@@ -266,3 +267,47 @@ def test_approval_needs_its_column(sqlite_url: str) -> None:
     auth.register_routes(app)
     auth.register_admin_routes(app)
     assert "/pending" not in app.openapi()["paths"]
+
+
+Guarded: Any = new_base()
+
+
+class Candidate(Guarded, JetioFullAuthMixin, JetioApprovalMixin):
+    username: Mapped[str] = mapped_column(String(80), unique=True)
+    email: Mapped[str] = mapped_column(String(120), unique=True)
+
+
+def test_who_waits_confirms_an_address_meanwhile(sqlite_url: str) -> None:
+    """Both are asked for: the letter comes at once, its link works, and neither opens the door alone."""
+    outbox = Outbox()
+    app = Jetio(database=sqlite_url, settings=SETTINGS, metadata=Guarded.metadata)
+    auth = AuthRouter(
+        Candidate,
+        mail=Mail(mailer=outbox, domain=DOMAIN, links={"magic_link": DOMAIN + "/login#{token}"}),
+        require_verified_email=True,
+        enable=["magic_link"],
+    )
+    auth.register_routes(app)
+    auth.register_admin_routes(app)
+    with serving(app, auth) as site:
+        for name in ("ann", "bob"):
+            site.register(name)
+        assert site.client.post(f"/activate/{outbox.token('Confirm', 'ann@example.com')}").status_code == 200
+        assert told(site.login("ann")) == (403, "account_pending")
+        site.client.post("/magic-link", json={"email": "ann@example.com"})
+        link = {"token": outbox.token("Log in", "ann@example.com")}
+        assert told(site.client.post("/magic-link/verify", json=link)) == (403, "account_pending")
+
+        async def decide(name: str, state: str) -> None:
+            async with app.database.sessions() as session:
+                await auth.approval.decide(session, "username", name, state)
+                await session.commit()
+
+        site.run(decide, "ann", "approved")
+        assert site.login("ann").status_code == 200
+        site.run(decide, "bob", "rejected")
+        before = len(outbox.letters)
+        link = {"token": outbox.token("Confirm", "bob@example.com")}
+        assert told(site.client.post(f"/activate/{link['token']}"))[0] == 404
+        site.client.post("/magic-link", json={"email": "bob@example.com"})
+        assert len(outbox.letters) == before
