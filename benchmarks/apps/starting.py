@@ -1,4 +1,4 @@
-"""Applications that differ in what they know of accounts alone, for `benchmarks.start`; imported no further than asked."""
+"""Applications that differ in what they know of accounts alone, for `benchmarks.start`."""
 
 from typing import Any
 
