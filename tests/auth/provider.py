@@ -204,7 +204,8 @@ async def token(request: Request) -> Response:
         or base64url_encode(digest).decode() != asked["code_challenge"]
         or asked["code_challenge_method"] != "S256"
         or form.get("redirect_uri") != asked["redirect_uri"]
-        or client_of(request, dict(form)) != (asked["client_id"], CLIENT_SECRET)
+        or client_of(request, dict(form))
+        != (asked["client_id"], "" if issuer.mode == "public" else CLIENT_SECRET)
     ):
         return JSONResponse({"error": "invalid_grant"}, status_code=200 if issuer.mode == "polite" else 400)
     now = int(time.time())
@@ -230,7 +231,7 @@ def client_of(request: Request, form: dict[str, Any]) -> tuple[str, str]:
     if header.startswith("Basic "):
         name, _, secret = base64url_decode(header[6:].encode()).decode().partition(":")
         return unquote_plus(name), unquote_plus(secret)
-    return str(form.get("client_id")), str(form.get("client_secret"))
+    return str(form.get("client_id")), str(form.get("client_secret", ""))
 
 
 async def userinfo(request: Request) -> Response:

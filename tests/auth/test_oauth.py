@@ -631,6 +631,37 @@ def test_a_second_factor_is_asked_for(server: LiveServer, provider: Provider, sq
         assert done.status_code == 200, done.text
 
 
+def test_a_public_client_has_no_secret(server: LiveServer, provider: Provider, sqlite_url: str) -> None:
+    """It says who it is, and proves by the verifier alone that the code is its own."""
+    provider.change(mode="public")
+    with forum(server, sqlite_url, known(provider, client_secret=None)) as site:
+        assert site.log_in()["token_type"] == "bearer"
+
+
+def test_accounts_without_addresses_are_made_by_subject_alone(
+    server: LiveServer, provider: Provider, sqlite_url: str
+) -> None:
+    """Where no email is needed, none is looked up, none is believed, and nobody is linked by one."""
+    provider.change(user={**ANN, "email_verified": False})
+    for column in ({}, {"email": mapped_column(String(320), unique=True, nullable=True)}):
+        Model: Any = new_base()
+
+        class Reader(Model, JetioAuthMixin):
+            __tablename__ = "users"
+            username: Mapped[str] = mapped_column(String(80), unique=True)
+
+        for name, item in column.items():
+            setattr(Reader, name, item)
+        url = sqlite_url.replace(".db", f"{len(column)}.db")
+        with forum(server, url, known(provider), model=Reader) as site:
+            me = [
+                site.client.get("/me", headers=bearer(site.log_in()["access_token"])).json() for _ in range(2)
+            ]
+            assert me[0]["id"] == me[1]["id"]
+            assert me[0].get("email") is None
+            assert site.rows("identities")[0].email is None
+
+
 # ---- the owner's list --------------------------------------------------------------------------------------
 
 
