@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from secrets import token_hex
 from typing import Annotated, Any, NoReturn
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import typer
 
@@ -25,6 +25,7 @@ Place = Annotated[
 _SECONDS = 10
 _LARGEST = 64 * 1024
 _INTERRUPTED = 130
+_TOLD = {"code", "secret", "approve_url", "expires_in", "interval"}
 
 
 def add_commands(commands: typer.Typer) -> None:
@@ -90,7 +91,7 @@ def _login(server: _Server, *, browser: bool) -> None:
         status, asked = server.ask("POST", "/cli-login", {})
     except OSError as error:
         _fail(f"{server.address} cannot be reached: {error}")
-    if status != 201:
+    if status != 201 or not _TOLD <= asked.keys():
         _fail(_told(status, asked, "it has no logins for programs there"))
     print(f"Code:  {_shown(asked['code'])}\nOpen:  {_shown(asked['approve_url'])}", flush=True)
     if browser and server.is_own(asked["approve_url"]):
@@ -102,7 +103,7 @@ def _login(server: _Server, *, browser: bool) -> None:
 
 def _wait(server: _Server, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Ask until somebody has decided; a server that is away for a moment is asked again."""
-    path, secret = f"/cli-login/{asked['code']}", {"X-CLI-Secret": str(asked["secret"])}
+    path, secret = f"/cli-login/{quote(str(asked['code']), safe='')}", {"X-CLI-Secret": str(asked["secret"])}
     ends = time.monotonic() + int(asked["expires_in"])
     while time.monotonic() < ends:
         time.sleep(int(asked["interval"]))

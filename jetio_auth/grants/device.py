@@ -33,7 +33,6 @@ _LETTERS = "BCDFGHJKLMNPQRSTVWXZ"  # without vowels, and what is mistaken for an
 _HALF = 4
 _BEGUN_PER_MINUTE = 10
 _GUESSES, _GUESS_WINDOW = 20, 900
-_TRIES = 3
 _HOUR, _DAY = 3600, 86400
 
 
@@ -132,15 +131,11 @@ class DeviceLogins:
         return Challenge(code=code, secret=secret)
 
     async def _inserted(self, values: Mapping[str, Any]) -> str:
-        for _ in range(1, _TRIES):
-            code = _new_code()
-            try:
-                await self._alone("begin", {**values, "v_code": code})
-                return code
-            except ConstraintViolated:  # pragma: no cover - one in 25 thousand million
-                continue
         code = _new_code()
-        await self._alone("begin", {**values, "v_code": code})
+        try:
+            await self._alone("begin", {**values, "v_code": code})
+        except ConstraintViolated:  # pragma: no cover - a code that was drawn before, of 25 thousand million
+            return await self._inserted(values)
         return code
 
     async def collect(self, code: str, secret: str, device: Device) -> dict[str, Any] | None:

@@ -376,6 +376,17 @@ def test_secrets_stay_out_of_the_log(tmp_path: Path) -> None:
         assert told["secret"] not in server.log
 
 
+def test_a_caller_without_an_address(quick: Site) -> None:
+    """Behind a socket of the file system there is no address to count: nothing is in the way."""
+
+    async def ask() -> list[int]:
+        told = [await call(quick.app, "POST", "/cli-login", address=None) for _ in range(11)]
+        page = await call(quick.app, "GET", "/cli-login/approve", query="code=BBBB-BBBB", address=None)
+        return [*(answer.status for answer in told), page.status]
+
+    assert quick.run(ask) == [201] * 11 + [404]
+
+
 def test_production_counts_this_machine(sqlite_url: str) -> None:
     """Behind a proxy every address is this machine's: there it counts, too."""
     app = new_app(sqlite_url, settings=Settings(env="production", secret_key=KEY))

@@ -98,6 +98,8 @@ def test_a_new_password_alone(quick: Site) -> None:
     """`{}` is a change of nothing, and so is what is left of a body beside its password."""
     ann = quick.person("ann")
     assert ann.patch("/users/me", {}).status_code == 200
+    assert ann.patch("/users/me", {"current_password": "whatever it is"}).status_code == 200
+    assert ann.get("/me").status_code == 200
     answer = ann.patch("/users/me", {"password": NEW, "current_password": PASSWORD})
     assert (answer.status_code, answer.json()["username"]) == (200, ann.username)
     assert quick.login(ann.username, NEW).status_code == 200

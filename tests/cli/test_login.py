@@ -28,7 +28,7 @@ PASSWORD = "correct horse battery"
 SOURCE = """
 from sqlalchemy.orm import Mapped, mapped_column
 
-from jetio import Jetio, JetioModel
+from jetio import HTMLResponse, Jetio, JetioModel, JsonResponse, Response
 from jetio_auth import AuthRouter, JetioAuthMixin
 
 
@@ -38,6 +38,29 @@ class User(JetioModel, JetioAuthMixin):
 
 app = Jetio()
 AuthRouter(User, prefix="/auth", enable=["device_login"]).register_routes(app)
+answers = [HTMLResponse("a proxy's page", 502), {"status": "pending"}, {"status": "rejected"}]
+
+
+@app.post("/odd/cli-login")
+async def odd() -> HTMLResponse:
+    return HTMLResponse("no document")
+
+
+@app.post("/away/cli-login", status_code=201)
+@app.post("/slow/cli-login", status_code=201)
+async def begin() -> dict[str, str | int]:
+    return {"code": "A\\u202e", "secret": "s", "approve_url": "https://example.com", "expires_in": 3, "interval": 1}
+
+
+@app.get("/slow/cli-login/{code}")
+async def pending(code: str) -> dict[str, str]:
+    return {"status": "pending"}
+
+
+@app.get("/away/cli-login/{code}")
+async def away(code: str) -> Response:
+    found = answers.pop(0)
+    return found if isinstance(found, Response) else JsonResponse(found)
 """
 
 
@@ -158,6 +181,44 @@ def test_a_login_that_is_interrupted(server: LiveServer, environment: dict[str, 
     assert not (tmp_path / "config" / "jetio").exists()
 
 
+def invoked(*arguments: str) -> Any:
+    """The command in this process."""
+    commands = typer.Typer()
+    add_commands(commands)
+    return CliRunner().invoke(commands, arguments)
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("odd", "the answer cannot be read"),
+        ("slow", "the code has expired; begin again"),
+        ("away", "the login was rejected"),
+    ],
+)
+def test_servers_that_are_odd(
+    server: LiveServer, monkeypatch: pytest.MonkeyPatch, place: str, told: str
+) -> None:
+    """A proxy's page is asked again, time runs out here too, and no page of another host is opened."""
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    refused = invoked("login", f"{server.base_url}/{place}")
+    assert refused.exit_code == 1
+    assert told in refused.output
+    assert "\u202e" not in refused.output
+    assert opened == []
+
+
+def test_a_file_that_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told where it lies, and no token is made up."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "jetio").mkdir()
+    (tmp_path / "jetio" / "tokens.json").write_text("{")
+    refused = invoked("token", "https://example.com")
+    assert refused.exit_code == 1
+    assert "tokens.json cannot be read; delete it" in refused.output
+
+
 @pytest.mark.parametrize(
     ("url", "told"),
     [
@@ -169,9 +230,7 @@ def test_a_login_that_is_interrupted(server: LiveServer, environment: dict[str, 
 )
 def test_addresses_that_are_none(url: str, told: str) -> None:
     """A token is asked for over TLS, or from this machine."""
-    commands = typer.Typer()
-    add_commands(commands)
-    refused = CliRunner().invoke(commands, ["login", url, "--no-browser"])
+    refused = invoked("login", url, "--no-browser")
     assert refused.exit_code == 1
     assert told in refused.output
     assert isinstance(refused.exception, SystemExit)
