@@ -91,7 +91,7 @@ def _login(server: _Server, *, browser: bool) -> None:
         status, asked = server.ask("POST", "/cli-login", {})
     except OSError as error:
         _fail(f"{server.address} cannot be reached: {error}")
-    if status != 201 or not _TOLD <= asked.keys():
+    if status != 201 or not asked.keys() >= _TOLD:
         _fail(_told(status, asked, "it has no logins for programs there"))
     print(f"Code:  {_shown(asked['code'])}\nOpen:  {_shown(asked['approve_url'])}", flush=True)
     if browser and server.is_own(asked["approve_url"]):
