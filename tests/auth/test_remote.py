@@ -713,7 +713,7 @@ def test_issuers_that_cannot_be_told_apart() -> None:
         AuthRouter(issuers=[one, RemoteIssuer("https://id.example", "other")])
     with pytest.raises(ConfigError, match="two issuers are called"):
         AuthRouter(Remembered().user, issuers=[one], jwt=JWTConfig(issuer="https://id.example"))
-    with pytest.raises(ConfigError, match="no user model and no issuers"):
+    with pytest.raises(ConfigError, match="no user model, no issuers and no backend"):
         AuthRouter()
     with pytest.raises(ConfigError, match="nothing about accounts"):
         AuthRouter(issuers=[one], default_admin=True)
