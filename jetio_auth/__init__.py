@@ -27,9 +27,10 @@ from .callers import (
 )
 from .endpoints.tokens import TokenPair
 from .events import AuthEvent
+from .factors.passkey_settings import PasskeySettings
 from .jwt import TokenError
-from .mail import Letter, Mailer
-from .mail_settings import Mail, MailSettings
+from .mail.mailers import Letter, Mailer
+from .mail.settings import Mail, MailSettings
 from .mixins import (
     JetioApprovalMixin,
     JetioAuthMixin,
@@ -40,7 +41,6 @@ from .mixins import (
     JetioUserMixin,
 )
 from .oauth import OAuth, OAuthProfile, OAuthProvider, github, google, microsoft
-from .passkey_settings import PasskeySettings
 from .passwords import PasswordPolicy, get_password_hash, verify_password
 from .router import AuthRouter
 from .schemas import UserSchemas

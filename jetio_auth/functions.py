@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from jetio import ConfigError, FieldError, ValidationError, create_tables
 
 from .events import AuthEvent
-from .mail import Mailer
+from .mail.mailers import Mailer
 from .parts import AuthParts
 from .sessions import Device
 from .settings import environment

@@ -9,10 +9,10 @@ from typing import Any
 from jetio import ConfigError, Database
 
 from .backends import CallerFinder, RemoteIssuer
-from .mail import Mailer
-from .mail_settings import Mail
+from .factors.passkey_settings import PasskeySettings
+from .mail.mailers import Mailer
+from .mail.settings import Mail
 from .oauth import OAuth, OAuthProvider
-from .passkey_settings import PasskeySettings
 from .passwords import PasswordPolicy
 from .settings import JWTConfig, Lockout
 

@@ -13,7 +13,6 @@ from jetio import Authenticator, Change, ConfigError, Database
 from .accounts import Accounts, invalid_credentials
 from .administration import Administration
 from .approval import Approval
-from .backed import Backed
 from .backends import (
     ApartAuthenticator,
     ApiTokenAuthenticator,
@@ -21,24 +20,25 @@ from .backends import (
     JWTAuthenticator,
     RemoteAuthenticator,
 )
+from .backends.backed import Backed
 from .context import AuthContext
 from .events import Events
-from .extras import make_factors, make_passkeys
+from .factors.making import make_factors, make_passkeys
 from .features import features_of
 from .grants.api_tokens import ApiTokens
 from .grants.device import DeviceLogins
 from .grants.impersonation import Impersonation
+from .grants.programs import Programs
 from .grants.refresh import RefreshTokens
 from .logins import Logins
-from .mail_settings import LINKS
-from .mailing import Mailing
+from .mail.mailing import Mailing
+from .mail.settings import LINKS
 from .model import Account, columns_of, guard_model, has_state, key_of, read_user_model, table_of
 from .oauth.making import make_oauth_logins
 from .options import AuthOptions
 from .password_change import PasswordChange
 from .passwords import PasswordPolicy
 from .policies import AdminOnly, InPerson, SelfOrAdmin
-from .programs import Programs
 from .rules import NO_ACCOUNTS
 from .sessions import Sessions
 from .settings import environment
@@ -54,9 +54,9 @@ from .tables import (
 from .throttle import Throttle
 
 if TYPE_CHECKING:
-    from .factors import SecondFactors
+    from .factors.passkeys import Passkeys
+    from .factors.second import SecondFactors
     from .oauth.logins import OAuthLogins
-    from .passkeys import Passkeys
 
 __all__ = ["AuthParts"]
 

@@ -18,14 +18,14 @@ from .endpoints.me import MeOperation
 from .endpoints.register import RegisterOperation
 from .endpoints.user_admin import user_admin_routes
 from .endpoints.users import own_user_routes, user_router
+from .factors.passkey_settings import PasskeySettings
 from .functions import AuthFunctions
-from .mail import Mailer
-from .mail_settings import Mail
+from .mail.mailers import Mailer
+from .mail.settings import Mail
 from .oauth import OAuth, OAuthProvider
 from .oauth.settings import oauth_weaknesses
 from .options import AuthOptions
 from .panel import PanelAccounts
-from .passkey_settings import PasskeySettings
 from .passwords import PasswordPolicy
 from .routes import ADMIN_ROUTES, REVIEW_ROUTES, ROUTES, SESSION_ROUTES, Routes
 from .rules import AuthRules
@@ -61,7 +61,7 @@ class AuthRouter(AuthFunctions, AuthRules):
         """Accounts of a store have another router."""
         if store is None or cls is not AuthRouter:
             return super().__new__(cls)
-        from .stored_router import StoredAuthRouter
+        from .stores.router import StoredAuthRouter
 
         return super().__new__(StoredAuthRouter)
 

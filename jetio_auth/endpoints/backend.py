@@ -29,7 +29,7 @@ from .sessions import LoggedOut
 from .tokens import NO_STORE, device_of
 
 if TYPE_CHECKING:
-    from ..backed import Backed
+    from ..backends.backed import Backed
     from ..rules import AuthRules
 
 __all__ = ["backend_routes"]

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jetio import ConfigError, Endpoint, HTMLResponse, JsonResponse, Operation, Problem, Request
 
-from ..mailing import Mailing
+from ..mail.mailing import Mailing
 from .asks import ask_operation
 from .forms import FormOperation, PageOperation, is_form, read_form
 from .tokens import TokenAnswers, TokenPair, device_of

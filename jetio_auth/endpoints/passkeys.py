@@ -13,7 +13,7 @@ from jetio import Endpoint, JsonResponse, Operation, Principal, Request
 from .tokens import NO_STORE, TokenAnswers, TokenPair, device_of
 
 if TYPE_CHECKING:
-    from ..passkeys import Passkey
+    from ..factors.passkeys import Passkey
     from ..router import AuthRouter
 
 __all__ = ["passkey_routes"]

@@ -24,7 +24,7 @@ from jetio import (
 )
 
 from ..events import AuthEvent
-from ..letters import Letters
+from ..mail.letters import Letters
 from ..model import ADMIN_FLAGS, UserModel
 from ..passwords import PasswordPolicy
 from .tokens import device_of

@@ -9,12 +9,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field
 from jetio import JsonResponse, Operation, Principal, Request
 
 from ..names import canonical
-from ..stored_accounts import UserRead, document_of_user
+from ..stores.accounts import UserRead, document_of_user
 from .me import about
 from .tokens import device_of
 
 if TYPE_CHECKING:
-    from ..stored_router import StoredAuthRouter
+    from ..stores.router import StoredAuthRouter
 
 __all__ = ["StoredMeOperation", "StoredRegisterOperation"]
 

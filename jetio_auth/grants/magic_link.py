@@ -7,12 +7,12 @@ from typing import Any
 from jetio import Problem, UnitOfWork
 
 from ..accounts import Accounts, invalid_credentials
-from ..addresses import Addresses
 from ..context import AuthContext
 from ..events import AuthEvent, Events
 from ..logins import Logins
+from ..mail.addresses import Addresses
+from ..mail.one_time import OneTimeTokens
 from ..model import Account
-from ..one_time import OneTimeTokens
 from ..password_change import PasswordChange
 from ..passwords import Passwords
 from ..sessions import Device

@@ -21,8 +21,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from jetio import ConfigError, Jetio, Principal, Problem
 from jetio_auth import AuthRouter, JetioAuthMixin, JWTConfig, Lockout
+from jetio_auth.factors.sealing import Seal
 from jetio_auth.features import FEATURES, Feature, features_of
-from jetio_auth.sealing import Seal
 from jetio_auth.sessions import Device
 from tests.auth.forum import (
     PASSWORD,

@@ -19,8 +19,8 @@ from aiosmtpd.smtp import AuthResult
 
 from jetio import ConfigError, Jetio, Settings
 from jetio_auth import AuthRouter, Letter, Mail, MailSettings
-from jetio_auth.mail import NoMailer, SmtpMailer, message_of
-from jetio_auth.mail_settings import mail_environment
+from jetio_auth.mail.mailers import NoMailer, SmtpMailer, message_of
+from jetio_auth.mail.settings import mail_environment
 from tests.auth.forum import SETTINGS, serving
 from tests.auth.post import DOMAIN, Member, club, new_club, token_of
 from tests.examples.test_contract import CONFIG as SCHEMATHESIS
@@ -320,6 +320,6 @@ def test_a_mail_that_cannot_be(options: dict[str, Any], told: str) -> None:
 def test_a_server_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mistake names the extra."""
     set_environment(monkeypatch, MAIL_SERVER="127.0.0.1", MAIL_FROM="a@example.com")
-    monkeypatch.setattr("jetio_auth.mail.find_spec", lambda name: None)
+    monkeypatch.setattr("jetio_auth.mail.mailers.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'jetio\[mail\]'"):
         SmtpMailer(mail_environment())

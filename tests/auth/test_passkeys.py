@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from jetio import ConfigError, Jetio, Principal, Problem, Settings
 from jetio_auth import AuthRouter, JWTConfig, Lockout, Mail, PasskeySettings
-from jetio_auth.passkey_settings import place_of
+from jetio_auth.factors.passkey_settings import place_of
 from jetio_auth.passwords import Passwords
 from tests.auth.forum import PASSWORD, Person, Site, User, bearer, call, new_app, serving
 from tests.auth.post import Outbox, club
@@ -413,7 +413,7 @@ async def test_of_two_that_remove_the_last_two_one_stays(database_url: str) -> N
 
 def test_an_account_has_at_most_twenty(quick: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """409 for one more."""
-    monkeypatch.setattr("jetio_auth.passkeys.MOST", 2)
+    monkeypatch.setattr("jetio_auth.factors.passkeys.MOST", 2)
     person = quick.person()
     for _ in range(2):
         new_key(person)

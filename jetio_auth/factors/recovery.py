@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Executable, Table, bindparam, delete, func, i
 
 from jetio import Database, UnitOfWork
 
-from .context import AuthContext
+from ..context import AuthContext
 
 __all__ = ["RecoveryCodes"]
 

@@ -9,15 +9,15 @@ from typing import Any
 
 from jetio import Problem
 
-from .context import AuthContext
-from .link_pages import Pages
-from .mail import ConsoleMailer, Mailer, NoMailer, SmtpMailer
-from .mail_settings import Mail, domain_of, mail_environment
-from .model import Account
+from ..context import AuthContext
+from ..model import Account
+from ..settings import Lockout
+from ..throttle import Limit, Throttle
+from .mailers import ConsoleMailer, Mailer, NoMailer, SmtpMailer
 from .one_time import OneTimeTokens
+from .pages import Pages
 from .rendering import Templates
-from .settings import Lockout
-from .throttle import Limit, Throttle
+from .settings import Mail, domain_of, mail_environment
 
 __all__ = ["Letters"]
 

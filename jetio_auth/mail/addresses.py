@@ -9,13 +9,13 @@ from sqlalchemy import bindparam, update
 
 from jetio import Change, Problem, UnitOfWork
 
-from .context import AuthContext
-from .endpoints.tokens import device_of
-from .events import AuthEvent, Events
+from ..context import AuthContext
+from ..endpoints.tokens import device_of
+from ..events import AuthEvent, Events
+from ..model import Account
+from ..sessions import Device
 from .letters import Letters
-from .model import Account
 from .one_time import OneTimeTokens
-from .sessions import Device
 
 __all__ = ["Addresses"]
 

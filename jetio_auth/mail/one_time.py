@@ -13,8 +13,8 @@ from sqlalchemy import BigInteger, Executable, Table, bindparam, insert, null, s
 
 from jetio import ConstraintViolated, Problem, UnitOfWork
 
-from .context import AuthContext
-from .model import PASSWORD, Account
+from ..context import AuthContext
+from ..model import PASSWORD, Account
 
 __all__ = ["OneTimeTokens"]
 

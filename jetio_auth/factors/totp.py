@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, Executable, Table, bindparam, delete, insert,
 
 from jetio import Database, Problem, UnitOfWork
 
-from .context import AuthContext
+from ..context import AuthContext
 from .sealing import Seal
 
 __all__ = ["Enrolment", "Totp"]

@@ -16,17 +16,17 @@ from sqlalchemy import BigInteger, Executable, bindparam, delete, insert, or_, s
 
 from jetio import ConfigError, ConstraintViolated, Database, Jetio, Principal, Problem, UnitOfWork, not_found
 
+from ..context import AuthContext
+from ..events import AuthEvent, Events
+from ..model import PASSWORD, Account
+from ..passwords import Passwords
+from ..sessions import Device, Sessions
+from ..settings import Lockout
+from ..tables import PasskeyTables
+from ..throttle import Limit, Throttle, origin
 from . import ceremonies
 from .ceremonies import Credential, Refused
-from .context import AuthContext
-from .events import AuthEvent, Events
-from .model import PASSWORD, Account
 from .passkey_settings import PasskeySettings, place_of
-from .passwords import Passwords
-from .sessions import Device, Sessions
-from .settings import Lockout
-from .tables import PasskeyTables
-from .throttle import Limit, Throttle, origin
 
 __all__ = ["Passkey", "Passkeys"]
 

@@ -7,10 +7,10 @@ from functools import partial
 
 from jetio import Principal, UnitOfWork
 
-from .context import AuthContext
-from .events import AuthEvent, Events
-from .grants.api_tokens import ApiToken, ApiTokens
-from .sessions import Device
+from ..context import AuthContext
+from ..events import AuthEvent, Events
+from ..sessions import Device
+from .api_tokens import ApiToken, ApiTokens
 
 __all__ = ["Programs"]
 

@@ -9,16 +9,16 @@ from sqlalchemy import bindparam, update
 
 from jetio import UnitOfWork
 
-from .accounts import Accounts
+from ..accounts import Accounts
+from ..context import AuthContext
+from ..events import AuthEvent, Events
+from ..mixins import RESET_AT
+from ..model import Account
+from ..password_change import PasswordChange
+from ..sessions import Device, Sessions
 from .addresses import Addresses
-from .context import AuthContext
-from .events import AuthEvent, Events
 from .letters import Letters
-from .mixins import RESET_AT
-from .model import Account
 from .one_time import OneTimeTokens
-from .password_change import PasswordChange
-from .sessions import Device, Sessions
 
 __all__ = ["PasswordReset"]
 

@@ -10,17 +10,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from jetio import Authenticator, ConfigError, Jetio
 
-from .accounts import invalid_credentials
-from .context import AuthContext
-from .endpoints.login import LoginOperation
-from .endpoints.stored import StoredMeOperation, StoredRegisterOperation
-from .events import AuthEvent, Events
-from .logins import Logins
-from .model import Account
-from .passwords import PasswordPolicy
-from .router import AuthRouter
-from .settings import JWTConfig, Lockout, environment
-from .stored_accounts import (
+from ..accounts import invalid_credentials
+from ..context import AuthContext
+from ..endpoints.login import LoginOperation
+from ..endpoints.stored import StoredMeOperation, StoredRegisterOperation
+from ..events import AuthEvent, Events
+from ..logins import Logins
+from ..model import Account
+from ..passwords import PasswordPolicy
+from ..router import AuthRouter
+from ..settings import JWTConfig, Lockout, environment
+from ..tables import stored_attempts_table
+from ..throttle import Throttle
+from . import StoredUser, StoreSource, UserStore
+from .accounts import (
     StoredAccounts,
     StoredApproval,
     StoredAuthenticator,
@@ -28,9 +31,6 @@ from .stored_accounts import (
     no_such_field,
     stored_model,
 )
-from .stores import StoredUser, StoreSource, UserStore
-from .tables import stored_attempts_table
-from .throttle import Throttle
 
 __all__ = ["StoredAuthRouter"]
 

@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jetio import ConfigError, Settings
 
-from .mail import Mailer, is_address
+from .mailers import Mailer, is_address
 
 __all__ = ["LINKS", "Mail", "MailSettings", "domain_of", "mail_environment", "mail_weaknesses"]
 

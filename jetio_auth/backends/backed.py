@@ -10,17 +10,17 @@ from starlette.requests import HTTPConnection
 
 from jetio import ConfigError, Jetio, Problem
 
-from .accounts import invalid_credentials
-from .backends import BackendAuthenticator, JWTAuthenticator
-from .backends.protocol import Binding, bind, members_of
-from .context import AuthContext
-from .csrf import CsrfGuard
-from .events import AuthEvent, Events
-from .names import canonical_or_typed
-from .sessions import Device
-from .settings import JWTConfig, Lockout, signing_keys, weaknesses
-from .tables import backend_attempts_table
-from .throttle import Limit, Throttle, origin
+from ..accounts import invalid_credentials
+from ..context import AuthContext
+from ..csrf import CsrfGuard
+from ..events import AuthEvent, Events
+from ..names import canonical_or_typed
+from ..sessions import Device
+from ..settings import JWTConfig, Lockout, signing_keys, weaknesses
+from ..tables import backend_attempts_table
+from ..throttle import Limit, Throttle, origin
+from . import BackendAuthenticator, JWTAuthenticator
+from .protocol import Binding, bind, members_of
 
 __all__ = ["Backed"]
 

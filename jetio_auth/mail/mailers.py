@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from jetio import ConfigError
 
 if TYPE_CHECKING:
-    from .mail_settings import MailSettings
+    from .settings import MailSettings
 
 __all__ = ["ConsoleMailer", "Letter", "Mailer", "NoMailer", "SmtpMailer", "is_address", "message_of"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jetio import ConfigError, HTMLResponse
 
-from .mail import Letter
+from .mailers import Letter
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -9,21 +9,21 @@ from sqlalchemy import Column
 
 from jetio import Change, ConfigError, Settings
 
-from .accounts import Accounts
+from ..accounts import Accounts
+from ..context import AuthContext
+from ..events import Events
+from ..grants.magic_link import MagicLinks
+from ..logins import Logins
+from ..model import unprove_on_set
+from ..settings import Lockout
+from ..tables import one_time_table
+from ..throttle import Throttle
 from .addresses import Addresses
-from .context import AuthContext
-from .events import Events
-from .grants.magic_link import MagicLinks
 from .letters import Letters
-from .logins import Logins
-from .mail import Mailer
-from .mail_settings import LINKS, Mail, mail_weaknesses
-from .model import unprove_on_set
+from .mailers import Mailer
 from .one_time import OneTimeTokens
 from .password_reset import PasswordReset
-from .settings import Lockout
-from .tables import one_time_table
-from .throttle import Throttle
+from .settings import LINKS, Mail, mail_weaknesses
 
 __all__ = ["Mailing"]
 

@@ -11,13 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from jetio import ConfigError, FieldError, Principal, Problem, UnitOfWork, ValidationError, not_found
 
-from .accounts import Accounts
-from .approval import Approval, not_pending
-from .backends import JWTAuthenticator
-from .model import APPROVAL, APPROVED, PASSWORD, PENDING, Account, UserModel
-from .names import canonical, canonical_or_typed
-from .password_change import PasswordChange
-from .stores import StoredUser, StoreSource
+from ..accounts import Accounts
+from ..approval import Approval, not_pending
+from ..backends import JWTAuthenticator
+from ..model import APPROVAL, APPROVED, PASSWORD, PENDING, Account, UserModel
+from ..names import canonical, canonical_or_typed
+from ..password_change import PasswordChange
+from . import StoredUser, StoreSource
 
 __all__ = [
     "StoredAccounts",

@@ -6,7 +6,7 @@ from typing import Any
 
 from jetio import HTMLResponse, Problem, Response
 
-from .context import AuthContext
+from ..context import AuthContext
 from .rendering import Templates
 
 __all__ = ["Pages"]

@@ -10,15 +10,15 @@ from pydantic import ValidationError as PydanticError
 
 from jetio import Database, Principal, Problem, UnitOfWork, not_found
 
-from .backends import JWTAuthenticator
-from .context import AuthContext
-from .events import AuthEvent, Events
-from .jwt import TokenError
-from .model import Account
+from ..backends import JWTAuthenticator
+from ..context import AuthContext
+from ..events import AuthEvent, Events
+from ..jwt import TokenError
+from ..model import Account
+from ..sessions import Device, Proof, Sessions
+from ..settings import Lockout
+from ..throttle import Limit, Throttle, origin
 from .recovery import RecoveryCodes
-from .sessions import Device, Proof, Sessions
-from .settings import Lockout
-from .throttle import Limit, Throttle, origin
 from .totp import Enrolment, Totp
 
 __all__ = ["Pending", "SecondFactors"]

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column
 
-from .backends import JWTAuthenticator
-from .context import AuthContext
-from .events import Events
+from ..backends import JWTAuthenticator
+from ..context import AuthContext
+from ..events import Events
+from ..sessions import Sessions
+from ..settings import Lockout
+from ..tables import factor_tables, passkey_tables
+from ..throttle import Throttle
 from .passkey_settings import PasskeySettings
 from .recovery import RecoveryCodes
 from .sealing import Seal
-from .sessions import Sessions
-from .settings import Lockout
-from .tables import factor_tables, passkey_tables
-from .throttle import Throttle
 
 if TYPE_CHECKING:
-    from .factors import SecondFactors
     from .passkeys import Passkeys
+    from .second import SecondFactors
 
 __all__ = ["make_factors", "make_passkeys"]
 
@@ -35,7 +35,7 @@ def make_factors(
     sessions: Sessions | None,
 ) -> SecondFactors:
     """Codes of authenticator apps, for accounts with this key; the extra `mfa`."""
-    from .factors import SecondFactors
+    from .second import SecondFactors
     from .totp import Totp
 
     tables = factor_tables(key)

@@ -1,0 +1,1 @@
+"""Mail: who carries it, what it says, and what its links do."""
