@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from jetio import ConfigError, Database, Endpoint, Jetio, Operation
+from jetio import ConfigError, Database, Endpoint, Jetio, Operation, Settings
 
 from .access_log import hide_secrets
 from .backends import CallerFinder, RemoteAuthenticator, RemoteIssuer
+from .domain import domain_weaknesses
 from .endpoints.admin import promotion_routes
 from .endpoints.backend import backend_routes
 from .endpoints.jwks import key_routes
@@ -23,7 +24,6 @@ from .functions import AuthFunctions
 from .mail.mailers import Mailer
 from .mail.settings import Mail
 from .oauth import OAuth, OAuthProvider
-from .oauth.settings import oauth_weaknesses
 from .options import AuthOptions
 from .panel import PanelAccounts
 from .passwords import PasswordPolicy
@@ -295,12 +295,19 @@ class AuthRouter(AuthFunctions, AuthRules):
             found += self.mailing.weaknesses(app.settings)
         if self.dev_superusers:
             found.append("AuthRouter(dev_superusers=True) makes an admin of everybody; leave it out")
-        found += oauth_weaknesses(self.oauth.config, app.settings) if self._has("oauth") else []
+        found += dict.fromkeys(self._domain_weaknesses(app.settings))
         if app.settings.production:
             return found
         for weakness in found:
             _log.warning("%s (production would refuse to start)", weakness)
         return ()
+
+    def _domain_weaknesses(self, settings: Settings) -> Iterator[str]:
+        """Of what sends people to an address of the application."""
+        if self.mailing is not None:
+            yield from domain_weaknesses(self.mailing.letters.mail.domain, settings)
+        if self._has("oauth"):
+            yield from domain_weaknesses(self.oauth.config.domain, settings)
 
     async def _start(self) -> None:
         if (apart := self._context.apart) is not None:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
 from jetio import ConfigError, Settings
+
+from ..domain import own_address
 
 __all__ = ["PasskeySettings", "place_of"]
 
@@ -61,27 +60,20 @@ class _Place(NamedTuple):
     origin: str
 
 
-class _Environment(BaseSettings):
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
-
-    domain: str | None = Field(None, validation_alias="DOMAIN")
-
-
 def place_of(given: PasskeySettings | None, settings: Settings) -> PasskeySettings:
     """As given; else by `DOMAIN`; else, outside of production, this machine. Raises ConfigError."""
     if given is not None:
         return given
-    domain = _Environment().domain
-    if domain is None:
+    address = own_address(None)
+    if address is None:
         if settings.production:
             raise ConfigError(
                 "passkeys belong to a domain; set DOMAIN=https://app.example.com, "
                 "or write AuthRouter(passkeys=PasskeySettings(...))"
             )
         return PasskeySettings(rp_id=_LOCAL, origins=[f"http://{_LOCAL}:{settings.port}"])
-    place = _read(domain if "://" in domain else f"https://{domain}")
-    if place is None:
-        raise ConfigError("DOMAIN is no address; write https://app.example.com")
+    place = _read(address)
+    assert place is not None  # noqa: S101 - it was read as an address
     return PasskeySettings(rp_id=place.host, origins=[place.origin])
 
 

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jetio import ConfigError, Settings
 
+from ..domain import address_of, is_here, own_address
 from .mailers import Mailer, is_address
 
 __all__ = ["LINKS", "Mail", "MailSettings", "domain_of", "mail_environment", "mail_weaknesses"]
 
 LINKS = ("verify_email", "reset_password", "magic_link")
 """What a link in a mail is good for: each is a feature too."""
-
-_ALIASES = {"from": "MAIL_FROM", "domain": "DOMAIN"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +50,7 @@ class Mail:
         if self.templates is not None and not Path(self.templates).is_dir():
             raise ConfigError(f"Mail(templates={str(self.templates)!r}) is no folder")
         if self.domain is not None:
-            _told("Mail(domain=...)", self.domain)
+            address_of("Mail(domain=...)", self.domain)
 
     def seconds_of(self, purpose: str) -> int:
         """How long a link of this purpose lives."""
@@ -62,7 +59,7 @@ class Mail:
 
 
 class MailSettings(BaseSettings):
-    """What the environment (`MAIL_*` and `DOMAIN`) says about mail.
+    """What the environment (`MAIL_*`) says about mail.
 
     `mode` None: through the server where one is named, else to the log; in tests nowhere.
     """
@@ -85,7 +82,6 @@ class MailSettings(BaseSettings):
     sender: str | None = Field(None, validation_alias="MAIL_FROM")
     starttls: bool = True
     ssl_tls: bool = False
-    domain: str | None = Field(None, validation_alias="DOMAIN")
 
     @field_validator("sender")
     @classmethod
@@ -93,11 +89,6 @@ class MailSettings(BaseSettings):
         if value is not None and not is_address(value):
             raise ValueError("write one address: accounts@example.com, or Example <accounts@example.com>")
         return value
-
-    @field_validator("domain")
-    @classmethod
-    def _is_domain(cls, value: str | None) -> str | None:
-        return value if value is None else _address_of(value)
 
     @model_validator(mode="after")
     def _fits(self) -> MailSettings:
@@ -117,7 +108,7 @@ class MailSettings(BaseSettings):
     @property
     def in_clear(self) -> bool:
         """Whether mails cross a network unencrypted."""
-        return not self.ssl_tls and not self.starttls and not _is_here(self.server or "")
+        return not self.ssl_tls and not self.starttls and not is_here(self.server or "")
 
 
 def mail_environment() -> MailSettings:
@@ -137,19 +128,13 @@ def _sentence(place: tuple[object, ...], told: str) -> str:
 
 
 def domain_of(mail: Mail, settings: Settings) -> str:
-    """What links in mails begin with; never what a request calls us, which is the sender's to choose."""
-    given = mail.domain or mail_environment().domain
-    return _told("DOMAIN", given) if given is not None else f"http://{settings.host}:{settings.port}"
+    """What links in mails begin with."""
+    return own_address(mail.domain) or f"http://{settings.host}:{settings.port}"
 
 
 def mail_weaknesses(mail: Mail, settings: Settings) -> Iterator[str]:
     """What stops a start in production; each is a warning elsewhere."""
     found = mail_environment()
-    domain = mail.domain or found.domain
-    if settings.production and domain is None:
-        yield "no DOMAIN; set what links in mails begin with: DOMAIN=https://example.com"
-    elif domain is not None and domain_of(mail, settings).startswith("http:") and not _is_own(domain):
-        yield "DOMAIN begins with http:, and links in mails carry secrets; write https"
     if mail.mailer is not None:
         return
     if settings.production and not found.by_smtp:
@@ -159,33 +144,3 @@ def mail_weaknesses(mail: Mail, settings: Settings) -> Iterator[str]:
         )
     if found.by_smtp and found.in_clear:
         yield "MAIL_STARTTLS and MAIL_SSL_TLS are both false, and mails carry secrets; set one of them"
-
-
-# ---- addresses ---------------------------------------------------------------------------------------------
-
-
-def _told(name: str, value: str) -> str:
-    try:
-        return _address_of(value)
-    except ValueError as error:
-        raise ConfigError(f"{name}: {error}") from None
-
-
-def _address_of(value: str) -> str:
-    """`example.com` and `https://example.com/api/` as what a path is put behind."""
-    text = value if "://" in value else f"https://{value}"
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("write an address without query, such as https://example.com")
-    return text.rstrip("/")
-
-
-def _is_own(domain: str) -> bool:
-    return _is_here(urlsplit(_told("DOMAIN", domain)).hostname or "")
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -6,27 +6,17 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
-
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jetio import ConfigError, Settings
 
-from ..fetching import is_safe_url
+from ..domain import own_address
 from .providers import OAuthProfile, OAuthProvider
 
-__all__ = ["OAuth", "domain_of", "oauth_weaknesses"]
+__all__ = ["OAuth", "domain_of"]
 
 # No backslash, no second slash, no dot segment: browsers would read another host or another path in those.
 _OWN_PATH = re.compile(r"(/[\w~!$&'()+,;=:@-][\w~!$&'()+,;=:@.-]*)*/?", re.ASCII).fullmatch
 _LONGEST_PATH = 200
-
-
-class _Environment(BaseSettings):
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
-
-    domain: str | None = Field(None, validation_alias="DOMAIN")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,17 +63,5 @@ class OAuth:
 
 
 def domain_of(oauth: OAuth, settings: Settings) -> str:
-    """The address of this application, never what a request calls it; raises ConfigError."""
-    given = oauth.domain or _Environment().domain
-    if given is None:
-        return f"http://{settings.host}:{settings.port}"
-    url = given if "://" in given else f"https://{given}"
-    if not is_safe_url(url) or urlsplit(url).query:
-        raise ConfigError(f"DOMAIN is {given!r}; write an address without query, such as https://example.com")
-    return url.rstrip("/")
-
-
-def oauth_weaknesses(oauth: OAuth, settings: Settings) -> Iterator[str]:
-    """What stops a start in production, and is a warning elsewhere."""
-    if oauth.domain is None and _Environment().domain is None and settings.production:
-        yield "no DOMAIN; set the address to which providers send people back: DOMAIN=https://example.com"
+    """The address of this application; raises ConfigError."""
+    return own_address(oauth.domain) or f"http://{settings.host}:{settings.port}"

@@ -904,8 +904,16 @@ def test_the_address_of_the_application_is_configured(
     app("forum.example").check()
     monkeypatch.setenv("DOMAIN", "https://forum.example")
     app().check()
-    for wrong in ("http://forum.example", "https://forum.example/?x=1", "https://"):
-        with pytest.raises(ConfigError, match="DOMAIN is"):
+    with pytest.raises(ConfigError, match="DOMAIN begins with http:"):
+        app("HTTP://forum.example").check()
+    for wrong in (
+        "https://forum.example/?x=1",
+        "https://",
+        "https://forum.example\n",
+        "https://a b",
+        "https://a@b",
+    ):
+        with pytest.raises(ConfigError, match="DOMAIN is no address"):
             app(wrong, SETTINGS).build()
 
 
