@@ -48,7 +48,7 @@ def _stale(connection: Connection, metadata: MetaData) -> Iterator[tuple[str, li
     look = inspect(connection)
     for schema in {table.schema for table in metadata.tables.values()}:
         found = look.get_multi_columns(schema=schema)
-        for table in metadata.sorted_tables:
+        for table in metadata.tables.values():
             there = found.get((schema, table.name)) if table.schema == schema else None
             if there is None:
                 continue

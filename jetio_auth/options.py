@@ -79,6 +79,8 @@ class AuthOptions:
     @property
     def enabled(self) -> Sequence[str]:
         """What `enable=` names, and what has settings of its own."""
+        if isinstance(self.enable, str):  # features_of says what to write
+            return self.enable
         given = {"approval": self.approval, "passkeys": self.passkeys, "oauth": self.oauth}
         return [*self.enable, *(name for name, value in given.items() if value)]
 

@@ -610,7 +610,7 @@ def test_sessions_without_refreshing(sqlite_url: str) -> None:
     [
         ({"disable": ["sessions"]}, "'refresh' needs 'sessions'"),
         ({"disable": ["refesh"]}, "did you mean 'refresh'"),
-        ({"enable": ["magic"]}, "no feature; write some of"),
+        ({"enable": ["zzz"]}, "no feature; write some of"),
         ({"enable": "refresh"}, r"write enable=\['refresh'\]"),
         ({"enable": ["refresh"], "disable": ["refresh"]}, "in one of them"),
     ],
