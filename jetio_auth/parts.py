@@ -198,7 +198,7 @@ class AuthParts:
     def _guard_model(self, options: AuthOptions) -> None:
         """What holds for rows of the user model on whichever router they are."""
         managed = InPerson() & SelfOrAdmin(self.user_model)
-        floor = {"POST": AdminOnly(), **dict.fromkeys(("PUT", "PATCH", "DELETE"), managed)}
+        floor = {"POST": InPerson() & AdminOnly(), **dict.fromkeys(("PUT", "PATCH", "DELETE"), managed)}
         hooks: dict[str, Callable[[Change], Awaitable[None]]] = {"before_delete": self._keep_an_admin}
         if has_state(self.user_model) or self._has("verify_email"):
             hooks["before_update"] = self._before_update

@@ -65,7 +65,8 @@ def promotion_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
         later.add_task(auth.events.announce, event)
 
     def operation(handler: Any, *problems: int) -> Operation:
-        return Operation("POST", handler, tags=["admin"], policy=auth.admin_only(), problems=problems)
+        policy = auth.own_account() & auth.admin_only()
+        return Operation("POST", handler, tags=["admin"], policy=policy, problems=problems)
 
     yield "/{id}/make-admin", operation(make_admin)
     yield "/{id}/remove-admin", operation(remove_admin, 409)

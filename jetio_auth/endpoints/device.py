@@ -14,6 +14,7 @@ from jetio import (
     JsonResponse,
     Operation,
     Principal,
+    Problem,
     Query,
     Request,
     ValidationError,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from ..router import AuthRouter
 
 __all__ = ["device_routes"]
+
+_ALLOW = "DELETE, GET, OPTIONS, PATCH"
 
 
 class CliLoginCreated(BaseModel):
@@ -81,6 +84,8 @@ def device_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
 
         The secret goes into the header X-CLI-Secret; `?secret=` is for clients that cannot set one.
         """
+        if request.method == "HEAD":  # the tokens would be used up, and nobody would get them
+            raise Problem(405, "method_not_allowed", "Ask with GET", headers={"Allow": _ALLOW})
         given = x_cli_secret or secret
         if given is None:
             raise ValidationError([FieldError("missing", "This is required", header="X-CLI-Secret")])

@@ -46,7 +46,8 @@ class _UserOperation(Operation):
 
     def __init__(self, auth: AuthRouter, method: str, handler: Any, *problems: int) -> None:
         self.auth = auth
-        super().__init__(method, handler, tags=["admin"], policy=auth.admin_only(), problems=problems)
+        policy = auth.own_account() & auth.admin_only()
+        super().__init__(method, handler, tags=["admin"], policy=policy, problems=problems)
 
     def build(self, app: Application, path: str) -> None:
         self.response_model = read_schema(resource_of(self.auth.accounts.facts.model))

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from jetio import ConfigError, Settings
 from jetio_auth import AuthRouter, JetioAuthMixin
-from jetio_auth.grants.device import code_of
+from jetio_auth.grants.device import Challenge, code_of
 from tests.auth.forum import PASSWORD, Person, Site, User, bearer, call, new_app, new_base, serving
 from tests.auth.test_factors import switch_on
 from tests.live import serve
@@ -158,6 +158,20 @@ def test_of_two_who_decide_one_wins(site: Site) -> None:
         return Counter(answer.status for answer in answers)
 
     assert site.run(collect) == {200: 1, 404: 7}
+
+
+def test_only_a_get_collects(quick: Site) -> None:
+    """HEAD, which could not carry the tokens, is refused and uses nothing up."""
+    ann, program = quick.person("ann"), Program(quick)
+    assert ann.request("PATCH", program.place).status_code == 200
+    refused = quick.client.head(program.place, headers={"X-CLI-Secret": program.told["secret"]})
+    assert (refused.status_code, refused.headers["allow"]) == (405, "DELETE, GET, OPTIONS, PATCH")
+    assert program.poll().json()["status"] == "approved"
+
+
+def test_a_challenge_does_not_show_its_secret() -> None:
+    """What a log or a debugger writes of it names the code alone."""
+    assert repr(Challenge(code="BBBB-BBBB", secret="of the program")) == "Challenge(code='BBBB-BBBB')"
 
 
 def test_codes_expire(quick: Site) -> None:

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import JSON, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from jetio import CrudRouter
 from jetio_auth import AuthRouter, JetioAuthMixin, Lockout
 from tests.auth.forum import Person, Site, User, call, new_app, new_base, serving
 
@@ -135,6 +136,33 @@ def test_who_may_and_to_whom(quick: Site) -> None:
             lost = admin.request(method, f"/admin/users/{unknown}/{way}", json=body)
             assert lost.status_code == 404, (way, unknown)
     assert ann.get("/me").json()["roles"] == ["member"]
+
+
+def test_no_token_of_a_program_administers(sqlite_url: str) -> None:
+    """An admin's API token, whatever its scopes, makes no admins, switches nobody off and creates no account."""
+    app = new_app(sqlite_url)
+    auth = AuthRouter(User, enable=["api_tokens"])
+    auth.register_routes(app)
+    auth.register_admin_routes(app)
+    CrudRouter(User, policy={"*": auth.admin_only()}).register_routes(app)
+    with serving(app, auth) as site:
+        admin, ann = site.admin(), site.person("ann")
+        made = admin.post("/tokens", {"name": "build", "scopes": ["*"]}).json()["token"]
+        program = Person(site.client, admin.id, admin.username, made)
+        for method, path, body in (
+            ("POST", f"/admin/{ann.id}/make-admin", None),
+            ("POST", f"/admin/{admin.id}/remove-admin", None),
+            ("POST", f"/admin/users/{ann.id}/disable", None),
+            ("POST", f"/admin/users/{ann.id}/enable", None),
+            ("POST", f"/admin/users/{ann.id}/unlock", None),
+            ("POST", f"/admin/users/{ann.id}/revoke-sessions", None),
+            ("PUT", f"/admin/users/{ann.id}/roles", {"roles": ["admin"]}),
+            ("POST", "/users", {"username": "made", "email": "made@example.com"}),
+        ):
+            refused = program.request(method, path, json=body)
+            assert (refused.status_code, refused.json()["code"]) == (403, "delegated"), path
+        assert ann.get("/me").json()["roles"] == ["member"]
+        assert admin.post(f"/admin/{ann.id}/make-admin").status_code == 200
 
 
 @pytest.mark.parametrize(
