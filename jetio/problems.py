@@ -201,10 +201,19 @@ def _report(error: Exception, scope: Scope, *, expected: bool) -> None:
         level,
         "%s %s failed [%s]",
         scope.get("method", "WEBSOCKET"),
-        scope["path"],
+        _place(scope),
         request_id(scope),
         exc_info=error,
     )
+
+
+def _place(scope: Scope) -> str:
+    """The path as the route declares it: what stands in its parameters may be a secret."""
+    route = scope.get("route")
+    if route is not None:
+        return str(getattr(route, "path", "(a mount)"))
+    first, more = scope["path"].removeprefix("/").partition("/")[::2]
+    return f"/{first}/..." if more else f"/{first}"
 
 
 def _add_nosniff(message: Message) -> None:
@@ -279,8 +288,9 @@ async def send_problem(problem: Problem, scope: Scope, send: Send) -> None:
 
 
 def _instance(scope: Scope) -> str | None:
-    """The path as it was sent; None for one that leads nowhere."""
-    if scope.get("route") is None:
+    """The path as it was sent; None for one that leads nowhere, and for one with a secret in its `{token}`."""
+    route = scope.get("route")
+    if route is None or "token" in getattr(route, "param_convertors", ()):
         return None
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     return raw.partition(b"?")[0][:300].decode("latin-1")

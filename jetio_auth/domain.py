@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jetio import ConfigError, Settings
 
-__all__ = ["address_of", "domain_weaknesses", "is_here", "own_address"]
+__all__ = ["address_of", "domain_weaknesses", "in_clear", "is_here", "local_address", "own_address"]
 
 
 class _Environment(BaseSettings):
@@ -53,8 +53,23 @@ def domain_weaknesses(given: str | None, settings: Settings) -> Iterator[str]:
     if address is None:
         if settings.production:
             yield "no DOMAIN; set the address of this application: DOMAIN=https://example.com"
-    elif urlsplit(address).scheme == "http" and not is_here(urlsplit(address).hostname or ""):
+    elif in_clear(address):
         yield "DOMAIN begins with http:, and what goes there is secret; write https"
+
+
+def in_clear(address: str) -> bool:
+    """Whether what goes there crosses a network unencrypted; raises ValueError for what is no address."""
+    parts = urlsplit(address)
+    return parts.scheme == "http" and not is_here(parts.hostname or "")
+
+
+def local_address(settings: Settings) -> str:
+    """Where a browser on this machine finds the server: what listens everywhere has no address of that name."""
+    host = _EVERYWHERE.get(settings.host, settings.host)
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing listens here
 
 
 def is_here(host: str) -> bool:

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jetio import ConfigError, Settings
 
-from ..domain import address_of, is_here, own_address
+from ..domain import address_of, in_clear, is_here, local_address, own_address
 from .mailers import Mailer, is_address
 
 __all__ = ["LINKS", "Mail", "MailSettings", "domain_of", "mail_environment", "mail_weaknesses"]
@@ -40,7 +41,7 @@ class Mail:
 
     def __post_init__(self) -> None:
         for name, link in self.links.items():
-            if name not in LINKS or "{token}" not in link:
+            if name not in LINKS or "{token}" not in link or not _is_address(link):
                 raise ConfigError(
                     f"Mail(links={{{name!r}: ...}}): write one of {', '.join(LINKS)}, and an address with {{token}}"
                 )
@@ -129,12 +130,22 @@ def _sentence(place: tuple[object, ...], told: str) -> str:
 
 def domain_of(mail: Mail, settings: Settings) -> str:
     """What links in mails begin with."""
-    return own_address(mail.domain) or f"http://{settings.host}:{settings.port}"
+    return own_address(mail.domain) or local_address(settings)
+
+
+def _is_address(link: str) -> bool:
+    try:
+        return bool(urlsplit(link).scheme)
+    except ValueError:
+        return False
 
 
 def mail_weaknesses(mail: Mail, settings: Settings) -> Iterator[str]:
     """What stops a start in production; each is a warning elsewhere."""
     found = mail_environment()
+    for name, link in mail.links.items():
+        if in_clear(link):
+            yield f"Mail(links={{{name!r}: ...}}) begins with http:, and what goes there is secret; write https"
     if mail.mailer is not None:
         return
     if settings.production and not found.by_smtp:

@@ -9,7 +9,7 @@ from typing import Any
 
 from jetio import ConfigError, Settings
 
-from ..domain import own_address
+from ..domain import local_address, own_address
 from .providers import OAuthProfile, OAuthProvider
 
 __all__ = ["OAuth", "domain_of"]
@@ -64,4 +64,4 @@ class OAuth:
 
 def domain_of(oauth: OAuth, settings: Settings) -> str:
     """The address of this application; raises ConfigError."""
-    return own_address(oauth.domain) or f"http://{settings.host}:{settings.port}"
+    return own_address(oauth.domain) or local_address(settings)

@@ -279,6 +279,36 @@ def test_production_needs_a_way_to_send(monkeypatch: pytest.MonkeyPatch, sqlite_
         started(sqlite_url)
 
 
+def test_production_wants_pages_of_https(sqlite_url: str) -> None:
+    """A page of the application's own gets a secret as well; one on this machine may be without."""
+    for address in ("http://club.example.com", "http://127.0.0.1.example.com"):
+        links = {"reset_password": address + "/reset#{token}"}
+        with pytest.raises(ConfigError, match=r"'reset_password'.*write https"):
+            started(sqlite_url, mailer=NoMailer(), domain="club.example.com", links=links)
+    for address in ("https://club.example.com", "http://localhost:3000", "myapp://open"):
+        links = {"reset_password": address + "/reset#{token}"}
+        started(sqlite_url, mailer=NoMailer(), domain="club.example.com", links=links)
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),  # noqa: S104 - nothing listens
+        ("::1", "http://[::1]:8000"),
+        ("::", "http://[::1]:8000"),
+    ],
+)
+def test_links_of_development_can_be_opened(
+    host: str, address: str, sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the application listens at."""
+    settings = Settings(env="development", secret_key=SECRET, host=host)
+    with club(sqlite_url, mail=None, settings=settings) as site:
+        site.register("ann")
+        assert f"{address}/activate/" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("values", "told"),
     [
@@ -306,6 +336,8 @@ def test_settings_that_cannot_be(monkeypatch: pytest.MonkeyPatch, values: dict[s
     [
         ({"links": {"reset": "https://x/{token}"}}, "write one of"),
         ({"links": {"reset_password": "https://x/"}}, "with {token}"),
+        ({"links": {"reset_password": "/reset#{token}"}}, "an address"),
+        ({"links": {"reset_password": "http://[x/{token}"}}, "an address"),
         ({"verify_seconds": 0}, "lives from a second to a week"),
         ({"templates": "/nowhere/at/all"}, "is no folder"),
         ({"domain": "ftp://x"}, r"Mail\(domain=...\) is no address"),

@@ -217,6 +217,27 @@ def test_a_refused_password_leaves_the_link(quick: ClubSite) -> None:
     assert quick.reset(token).status_code == 204
 
 
+def test_an_error_shows_no_link(
+    quick: ClubSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A link is still good when its use has failed: neither the log nor the answer has it."""
+    quick.member("ann")
+    token = asked(quick)
+    caplog.clear()
+
+    def away(*given: Any) -> None:
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(quick.auth.required_mailing().resets._accounts, "refuse_password", away)
+    failed = quick.client.post(f"/reset-password/{token}", json={"new_password": NEW})
+    monkeypatch.undo()
+    refused = quick.client.post(f"/reset-password/{token}", json={"new_password": "short"})
+    assert (failed.status_code, refused.status_code) == (500, 422)
+    assert "POST /reset-password/{token} failed" in caplog.text
+    assert token not in caplog.text + failed.text + refused.text
+    assert quick.reset(token).status_code == 204
+
+
 def test_a_reset_forgets_failed_logins(sqlite_url: str) -> None:
     """Whoever was locked out by somebody's guesses logs in at once."""
     with club(sqlite_url, lockout=Lockout(failures=2)) as site:

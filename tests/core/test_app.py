@@ -467,6 +467,34 @@ def test_the_frameworks_own_refusals_are_problems() -> None:
     assert "instance" not in ask(app, "/nowhere").json()
 
 
+def test_no_secret_of_an_address_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever stands in a path's parameters; before there is a route, all that follows the first part."""
+    app = make_app()
+
+    @app.get("/invitations/{token}")
+    async def invitation(token: str) -> None:
+        raise RuntimeError("broken")
+
+    class Broken:
+        def __init__(self, inner: Any) -> None:
+            self.inner = inner
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http" and scope["query_string"]:
+                raise RuntimeError("the store is away")
+            await self.inner(scope, receive, send)
+
+    app.add_middleware(Broken)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        for path in ("/invitations/s3cret", "/invitations/s3cret?early=1"):
+            answer = client.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+            assert "s3cret" not in answer.text
+    told = [record.getMessage().partition(" failed")[0] for record in caplog.records]
+    assert told == ["GET /invitations/{token}", "GET /invitations/..."]
+    assert "s3cret" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [("abc-123", True), ("a" * 64, True), ("a" * 65, False), ("a b", False), ("<x>", False), ("é", False)],
