@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
-from jetio import Database, Jetio, Settings, default_database, default_settings
+from jetio import Database, Jetio, Settings, UnitOfWork, default_database, default_settings
 
-from .model import UserModel
+from .model import Account, UserModel
 
 __all__ = ["AuthContext"]
 
@@ -54,3 +55,10 @@ class AuthContext:
     def creates_tables(self) -> bool:
         """Whether missing tables are made."""
         return self.settings.create_tables if self._creates_tables is None else self._creates_tables
+
+    async def locked(self, work: UnitOfWork, key: Any) -> Account | None:
+        """The account as it is, which nobody else changes before the transaction ends; None where it is gone."""
+        facts = self.facts
+        query = self.database.shaped((facts, "lock"), lambda: facts.select_by_key().with_for_update())
+        rows = query.decode(await work.run(query, {"key": key}))
+        return facts.account(rows[0]) if rows else None

@@ -43,7 +43,7 @@ FEATURES: Mapping[str, Feature] = {
     "change_password": Feature(standard=True),
     "events": Feature(standard=True),
     "api_tokens": Feature(),
-    "totp": Feature(extra="mfa", packages=("pyotp", "qrcode")),
+    "totp": Feature(needs=("sessions",), extra="mfa", packages=("pyotp", "qrcode")),
     "passkeys": Feature(extra="passkeys", packages=("webauthn",)),
     "approval": Feature(columns=("approval_status",), mixin="JetioApprovalMixin"),
     "device_login": Feature(),
@@ -70,7 +70,7 @@ def features_of(
     own = {name for name, feature in FEATURES.items() if feature.is_on(columns)}
     chosen = (own | set(enable)) - set(disable)
     mistakes += [
-        f"{name!r} needs {ground!r}; write disable=[{ground!r}, {name!r}], or leave both on"
+        f"{name!r} needs {ground!r}; {_remedy(name, ground, enable)}"
         for name, feature in FEATURES.items()
         if name in chosen
         for ground in feature.needs
@@ -81,6 +81,12 @@ def features_of(
     if mistakes:
         raise ConfigError.of([f"AuthRouter: {mistake}" for mistake in mistakes])
     return frozenset(chosen)
+
+
+def _remedy(name: str, ground: str, enable: Sequence[str]) -> str:
+    if name in enable:
+        return f"take {ground!r} out of disable, or {name!r} out of enable"
+    return f"write disable=[{ground!r}, {name!r}], or leave both on"
 
 
 def _without_columns(enable: Sequence[str], columns: Collection[str]) -> Iterator[str]:

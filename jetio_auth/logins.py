@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from time import time
-from typing import Any
+from typing import Any, Protocol
 
-from jetio import ConfigError, ConstraintViolated, Database, Principal, Problem, UnitOfWork
+from jetio import ConfigError, Database, Principal, Problem, UnitOfWork
 
 from .accounts import invalid_credentials
 from .backends import JWTAuthenticator
@@ -24,8 +24,15 @@ Claims = Mapping[str, Any]
 _Issued = tuple[str, int]
 Condition = Callable[[Account, Device], Awaitable[None]]
 """What is asked of an account whose owner has proved who he is; raises the problem that refuses the login."""
-SecondFactor = Callable[[Account, Claims, Device], Awaitable[None]]
-"""Asked last, when nothing else stands against the login; raises what asks for another proof."""
+
+
+class SecondFactor(Protocol):
+    """Asked last, when nothing else stands against the login; raises what asks for another proof."""
+
+    async def __call__(
+        self, account: Account, claims: Claims, device: Device, work: UnitOfWork | None = None
+    ) -> None:
+        """`work`: the transaction in which to look; None: one of its own."""
 
 
 class Logins:
@@ -63,12 +70,7 @@ class Logins:
             return pair
         await self.sessions.forget_expired(self._key(account))
         steps = partial(self._begin, account, claims, extra, device, event)
-        try:
-            pair = await self._database.run_transaction(steps)
-        except ConstraintViolated as error:
-            if error.violation.kind != "foreign_key":  # pragma: no cover - the rest is cut and cleaned before
-                raise
-            raise invalid_credentials() from None  # the account was deleted while its password was judged
+        pair = await self._database.run_transaction(steps)
         await self._events.announce(event)
         return pair
 
@@ -78,6 +80,17 @@ class Logins:
             await condition(account, device)
         if self.second_factor is not None:
             await self.second_factor(account, extra, device)
+
+    async def _ask_again(self, work: UnitOfWork, account: Account, extra: Claims, device: Device) -> None:
+        """Since it was asked, the account may have been switched off or a second factor on.
+
+        Both lock the account and end the sessions that there are: one that begins now must be seen, or see them.
+        """
+        now = await self._context.locked(work, self._key(account))
+        if now is None or not self._context.facts.is_active(now):
+            raise invalid_credentials()
+        if self.second_factor is not None:
+            await self.second_factor(account, extra, device, work)
 
     async def _begin(
         self,
@@ -89,6 +102,7 @@ class Logins:
         work: UnitOfWork,
     ) -> dict[str, Any]:
         """A session and its tokens: claims that no token can hold leave none behind."""
+        await self._ask_again(work, account, extra, device)
         epoch = self._authenticator.epoch_of(account)
         kept = await self.required_sessions().begin(work, self._key(account), epoch, device, extra)
         issued = await self._refresh.first(work, kept.id, kept.ends) if self._refresh is not None else None

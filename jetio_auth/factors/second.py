@@ -62,9 +62,13 @@ class SecondFactors:
 
     # ---- a login -------------------------------------------------------------------------------------------
 
-    async def ask(self, account: Account, claims: Mapping[str, Any], device: Device) -> None:
+    async def ask(
+        self, account: Account, claims: Mapping[str, Any], device: Device, work: UnitOfWork | None = None
+    ) -> None:
         """Raises 401 `mfa_required` for a login by one factor where the account has a second one."""
-        if Proof(method=device.method, at=0).is_strong or not await self._totp.is_on(self._key(account)):
+        if Proof(method=device.method, at=0).is_strong or not await self._totp.is_on(
+            self._key(account), work
+        ):
             return
         key = self._key(account)
         epoch = self._authenticator.epoch_of(account)
@@ -170,6 +174,7 @@ class SecondFactors:
         event = self._event("mfa.enabled", key, device)
 
         async def steps(work: UnitOfWork) -> list[str]:
+            await self._context.locked(work, key)  # a login on its way is over before, or sees it
             if not await self._totp.confirm(work, key, sealed, step):
                 raise Problem(409, "conflict", "The authenticator is being changed by others; try again")
             codes = await self._recovery.replace(work, key)

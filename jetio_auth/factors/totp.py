@@ -62,9 +62,9 @@ class Totp:
             "remove": lambda: delete(table).where(own, columns.confirmed.is_not(None)),
         }
 
-    async def is_on(self, user: Any) -> bool:
-        """Whether the account has an authenticator that counts."""
-        row = await self._row(user)
+    async def is_on(self, user: Any, work: UnitOfWork | None = None) -> bool:
+        """Whether the account has an authenticator that counts; `work`: the transaction in which to look."""
+        row = await self._row(user, work)
         return row is not None and row[1] is not None
 
     async def begin(self, user: Any, name: str, issuer: str) -> Enrolment:
@@ -76,6 +76,7 @@ class Totp:
         values = {"user": user, "sealed": self._seal.close(secret, user), "step": 0}
 
         async def steps(work: UnitOfWork) -> None:
+            await self._context.locked(work, user)  # of several at once each replaces the one before
             await work.run(self._query("forget"), {"user": user})
             query = self._query("row")
             if query.decode(await work.run(query, {"user": user})):
@@ -121,10 +122,13 @@ class Totp:
         """Take it away; whether there was one that counted."""
         return (await work.run(self._query("remove"), {"user": user})).count > 0
 
-    async def _row(self, user: Any) -> Any:
-        query = self._query("row")
-        async with self._database.transaction(writes=False) as work:
-            rows = query.decode(await work.run_alone(query, {"user": user}))
+    async def _row(self, user: Any, work: UnitOfWork | None = None) -> Any:
+        query, values = self._query("row"), {"user": user}
+        if work is not None:
+            rows = query.decode(await work.run(query, values))
+        else:
+            async with self._database.transaction(writes=False) as reading:
+                rows = query.decode(await reading.run_alone(query, values))
         return rows[0] if rows else None
 
     @property

@@ -6,10 +6,12 @@ import asyncio
 import json
 import logging
 import secrets
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -186,6 +188,86 @@ def test_changes_take_a_fresh_login_of_the_owner(quick: Site, method: str, path:
         assert refusal(quick.client.request(method, path, json=body)) == "not_authenticated"
         clock.shift(timedelta(minutes=15))
         assert refusal(person.request(method, path, json=body)) == "fresh_login_required"
+
+
+async def test_of_many_that_begin_at_once_each_is_answered(database_url: str) -> None:
+    """Every one gets a secret, and the last of them is the one that counts once it is confirmed."""
+    app = new_app(database_url)
+    auth = AuthRouter(User, enable=["totp"], lockout=LOCKOUT)
+    auth.register_routes(app)
+    async with app.router.lifespan_context(app):
+        headers = await newcomer(app)
+        answers = await asyncio.gather(*[call(app, "POST", "/mfa/totp", headers=headers) for _ in range(6)])
+        assert [answer.status for answer in answers] == [200] * 6
+        codes = [code_of(json_of(answer)["secret"]) for answer in answers]
+        confirmed = [
+            (await call(app, "POST", "/mfa/totp/confirm", {"code": code}, headers=headers)).status
+            for code in codes
+        ]
+        assert confirmed.count(200) == 1
+
+
+async def newcomer(app: Jetio) -> dict[str, str]:
+    """The credential of somebody new."""
+    name = f"r{secrets.token_hex(4)}"
+    account = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
+    assert (await call(app, "POST", "/register", account, address=None)).status == 201
+    answer = await call(app, "POST", "/login", {"username": name, "password": PASSWORD})
+    return bearer(json_of(answer)["access_token"])
+
+
+# ---- while somebody logs in --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ("UPDATE jetio_auth_users_totp SET confirmed = 1", "mfa_required"),
+        ("UPDATE users SET is_active = 0", "invalid_credentials"),
+        ("DELETE FROM users", "invalid_credentials"),
+    ],
+)
+def test_a_login_on_its_way_sees_what_has_changed(tmp_path: Path, change: str, code: str) -> None:
+    """A second factor that is switched on, and an account that is switched off, after the password was judged."""
+    path, due = tmp_path / "forum.db", [""]
+
+    def meanwhile(user: Any) -> dict[str, Any]:
+        """Called between the judgement and the session: another process is quicker."""
+        if due[0]:
+            with closing(sqlite3.connect(path)) as connection, connection:
+                connection.execute(due[0])
+        return {}
+
+    with new_site(f"sqlite+aiosqlite:///{path}", extra_claims=meanwhile) as site:
+        person = site.person()
+        person.post("/mfa/totp")
+        due[0] = change
+        assert refusal(site.login(person.username)) == code
+        due[0] = ""
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("SELECT count(*) FROM jetio_auth_users_sessions").fetchone()[0] <= 1
+
+
+async def test_no_login_by_one_factor_outlives_the_second(database_url: str) -> None:
+    """Of logins and the confirmation at once: what is issued before ends, and what comes after is asked."""
+    app = new_app(database_url)
+    auth = AuthRouter(User, enable=["totp"], lockout=Lockout(failures=1000, address_failures=1000))
+    auth.register_routes(app)
+    async with app.router.lifespan_context(app):
+        for _ in range(8):
+            headers = await newcomer(app)
+            me = json_of(await call(app, "GET", "/me", headers=headers))
+            login = {"username": me["username"], "password": PASSWORD}
+            secret = json_of(await call(app, "POST", "/mfa/totp", headers=headers))["secret"]
+            *logins, confirmed = await asyncio.gather(
+                *[call(app, "POST", "/login", login) for _ in range(3)],
+                call(app, "POST", "/mfa/totp/confirm", {"code": code_of(secret)}, headers=headers),
+            )
+            assert confirmed.status == 200
+            for answer in logins:
+                if answer.status == 200:
+                    token = json_of(answer)["access_token"]
+                    assert (await call(app, "GET", "/me", headers=bearer(token))).status == 401
 
 
 # ---- logging in --------------------------------------------------------------------------------------------
@@ -571,13 +653,12 @@ def test_a_browser_logs_in_by_cookies(sqlite_url: str) -> None:
         assert site.client.get("/vault").status_code == 200
 
 
-def test_without_sessions(sqlite_url: str) -> None:
-    """Second factors need none: the token itself says what was proved."""
-    with new_site(sqlite_url, disable=["sessions", "refresh"]) as site:
-        person = site.person()
-        secret, _ = switch_on(person)
-        pair = second_step(site, first_step(site, person), code=code_of(secret, 1)).json()
-        assert site.client.get("/vault", headers=bearer(pair["access_token"])).status_code == 200
+def test_without_sessions_there_are_none(sqlite_url: str) -> None:
+    """Switching one on must end what came in by one factor, and a token without a session has no end."""
+    with pytest.raises(
+        ConfigError, match="'totp' needs 'sessions'; take 'sessions' out of disable, or 'totp'"
+    ):
+        AuthRouter(User, enable=["totp"], disable=["sessions", "refresh"])
 
 
 def test_without_the_feature_there_is_nothing(sqlite_url: str) -> None:
