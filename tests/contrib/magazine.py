@@ -198,8 +198,13 @@ class Desk:
 
     def send(self, path: str, **fields: str) -> Any:
         """Send a form of the panel."""
-        data = {"csrftoken": self.token(), **fields}
+        data = {"csrftoken": self.token(), **self.opened(path), **fields}
         return self.client.post(f"/admin{path}", data=data, follow_redirects=False)
+
+    def opened(self, path: str) -> dict[str, str]:
+        """What the form of a row carries of the moment when it is opened."""
+        page = self.client.get(f"/admin{path}").text if "/edit?" in path else ""
+        return dict(re.findall(r'name="(_opened)" value="([^"]*)"', page))
 
     def delete(self, table: str, key: str) -> Any:
         """Press the button that deletes."""

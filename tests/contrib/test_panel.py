@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from jetio import Problem
 from tests.contrib.magazine import Article, Desk, Mood, Seat, Section, errors_of, magazine, words
+
+MOMENT = dt.datetime(2026, 1, 2, 10, 11, tzinfo=dt.UTC)
 
 
 @pytest.fixture
@@ -175,6 +179,95 @@ def test_several_rows_are_deleted_one_by_one(desk: Desk) -> None:
     answer = desk.client.post("/admin/_api/articles/action?name=delete&pks=2&pks=9", headers=token)
     assert answer.json() == {"msg": "1 deleted; then: There is nothing here"}
     assert desk.client.post("/admin/_api/articles/action?name=export", headers=token).status_code == 400
+
+
+def test_two_people_at_one_row_undo_nothing(desk: Desk) -> None:
+    """A form sends what its person changed since it was opened; what others changed stays, and is told."""
+    desk.add(Article(title="Alpha", body="old\r\nlines", stars=1, at=MOMENT))
+    form = {"title": "Alpha", "body": "old\r\nlines", "stars": "1", "at": "2026-01-02T10:11"}
+    mine = form | desk.opened("/articles/edit?pk=1")
+    assert desk.send("/articles/edit?pk=1", **form | {"title": "Beta"}).status_code == 303
+    assert desk.send("/articles/edit?pk=1", **mine | {"stars": "2"}).status_code == 303
+    assert desk.seen[-1] == ("update", {"stars": 2})
+    row = desk.client.get("/articles/1").json()
+    assert (row["title"], row["stars"], row["body"]) == ("Beta", 2, "old\r\nlines")
+    assert "Meanwhile somebody else changed: Title" in words(desk.client.get("/admin/articles/list").text)
+
+
+def test_two_people_at_one_field_are_told(desk: Desk) -> None:
+    """The later form is 422 with the other value beside the field; sent once more, it replaces that alone."""
+    desk.add(Article(title="Alpha", body="old", door_pin="1"))
+    form = {"title": "Alpha", "body": "old", "mood": "", "stars": "", "extra": ""}
+    late = form | desk.opened("/articles/edit?pk=1") | {"title": "Mine"}
+    assert desk.send("/articles/edit?pk=1", **form | {"title": "<b>Theirs", "body": "new"}).status_code == 303
+    answer = desk.send("/articles/edit?pk=1", **late)
+    assert answer.status_code == 422
+    assert "<b>Theirs" not in answer.text
+    told = {"title": "Somebody else has changed this meanwhile, to: <b>Theirs - save again to replace it"}
+    assert errors_of(answer.text) == told
+    assert desk.client.get("/articles/1").json()["title"] == "<b>Theirs"
+    assert 'value="Mine"' in answer.text
+    assert re.findall(r'name="body".*?>\s*(\w+)\s*</textarea>', answer.text, re.DOTALL) == ["new"]
+    again = dict(re.findall(r'name="(_opened)" value="([^"]*)"', answer.text))
+    assert desk.send("/articles/edit?pk=1", **late | again | {"body": "new"}).status_code == 303
+    assert desk.seen[-1] == ("update", {"title": "Mine"})
+
+    same = form | {"title": "Same", "body": "new"} | desk.opened("/articles/edit?pk=1")
+    assert desk.send("/articles/edit?pk=1", **same).status_code == 303
+    assert desk.send("/articles/edit?pk=1", **same).status_code == 303
+    assert desk.seen[-1] == ("update", {})
+
+
+@pytest.mark.parametrize("opened", ["", "nonsense", "title:", "other"])
+def test_a_form_that_does_not_say_what_it_showed_changes_nothing(desk: Desk, opened: str) -> None:
+    """Without its marks a form is 409; with those of another row it meets the row as one that others changed."""
+    desk.add(Article(title="Alpha", body="old"), Article(title="Alpha", body="old"))
+    marks = desk.opened("/articles/edit?pk=2")["_opened"] if opened == "other" else opened
+    answer = desk.send("/articles/edit?pk=1", title="Beta", body="old", _opened=marks)
+    assert answer.status_code == (422 if opened == "other" else 409)
+    assert desk.client.get("/articles/1").json()["title"] == "Alpha"
+    assert not any(action == "update" for action, _ in desk.seen)
+
+
+def test_all_rows_that_match_are_deleted(desk: Desk) -> None:
+    """`Select all` means what the search finds and the rule shows, not the page; too many are refused as a whole."""
+    desk.add(
+        *(Article(title=f"Number {number}", body="odd" if number % 2 else "even") for number in range(60))
+    )
+    desk.add(Article(title="Hidden", body="odd", shelved=True))
+    token = {"X-CSRFToken": desk.token()}
+    address = "/admin/_api/articles/action?name=delete&all=1&_list_query=%3Fq%3D"
+    assert desk.client.post(f"{address}odd", headers=token).status_code == 200
+    assert "30 items were successfully deleted" in words(desk.client.get("/admin/articles/list").text)
+    rows = desk.client.get("/articles?limit=100").json()
+    assert [row["body"] for row in rows] == ["even"] * 30
+    desk.write(update(Article).where(Article.shelved).values(shelved=False))
+    assert len(desk.client.get("/articles?limit=100").json()) == 31
+
+    desk.add(*(Article(title="Many") for number in range(1000)))
+    answer = desk.client.post(f"{address}many", headers=token)
+    assert answer.status_code == 200
+    assert len(desk.client.get("/articles?limit=100").json()) == 31
+    desk.add(*(Article(title="Many") for number in range(1001)))
+    answer = desk.client.post(f"{address}many", headers=token)
+    assert answer.status_code == 400
+    assert "Too many rows" in answer.json()["msg"]
+
+
+def test_a_lookup_of_many_keys_finds_them_all(desk: Desk) -> None:
+    """However many rows an address names, all of them are there."""
+    desk.add(*(Article(title="Many") for _ in range(450)))
+    keys = "&".join(f"pks={number}" for number in range(1, 451))
+    found = desk.client.get(f"/admin/_api/articles/relation-lookup?{keys}").json()
+    assert sorted(int(item["_key"]) for item in found["items"]) == list(range(1, 451))
+
+
+@pytest.mark.parametrize("query", ["", "?pks=1", "?name=", "?all=1"])
+def test_an_address_without_an_action_does_nothing(desk: Desk, query: str) -> None:
+    """It is 400."""
+    desk.add(Article(title="Alpha"))
+    answer = desk.client.post(f"/admin/_api/articles/action{query}", headers={"X-CSRFToken": desk.token()})
+    assert (answer.status_code, answer.json()) == (400, {"msg": "The address names no action"})
 
 
 ADDRESSES = (

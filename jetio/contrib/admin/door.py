@@ -52,6 +52,7 @@ class Visit:
     panel: Admin
     request: Request
     principal: Principal
+    key: bytes
     rights: set[tuple[str | None, str]] = field(default_factory=set)
     totals: dict[tuple[str | None, str | None], int] = field(default_factory=dict)
 
@@ -171,7 +172,7 @@ class Door:
         return hmac.digest(self.key, b"csrf\0" + session.encode(), "sha256").hex()
 
     async def _visit(self, request: Request, principal: Principal, place: str) -> Visit:
-        visit = Visit(self.panel, request, principal)
+        visit = Visit(self.panel, request, principal, self.key)
         work = self.panel.app.database.unit_of_work(writes=False)
         try:
             for view in self.views:

@@ -25,6 +25,7 @@ _SECRET = re.compile(r"(^|_)(passw\w*|secret|token|pin)(_|$)")
 _WHOLE = re.compile(r"-?[0-9]{1,30}", re.ASCII)
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?(?:\.\d{1,3})?)\d*(?:Z|[+-]\d\d:?\d\d)?")
 _TIME = re.compile(r"(\d\d:\d\d(?::\d\d)?(?:\.\d{1,3})?)\d*(?:Z|[+-]\d\d:?\d\d)?")
+_LINE_END = re.compile(r"\r\n?")
 _FORMATS = {"date-time": "moment", "date": "date", "email": "email"}
 _INPUTS = {
     "integer": "number", "number": "number", "decimal": "number", "moment": "datetime-local", "date": "date",
@@ -91,12 +92,11 @@ class Cell(StringField):
             return _TIME.sub(r"\1", str(value))
         return _text(value)
 
-    def is_same(self, text: Any, value: Any) -> bool:
-        """Whether the input was left as it was; browsers drop seconds that are zero."""
-        old = self.form_text(value)
+    def exact(self, text: Any) -> Any:
+        """One form for all texts that mean the same: browsers drop seconds that are zero, and end lines their way."""
         if self.kind in ("moment", "time"):
-            return _exact(str(text)) == _exact(old)
-        return bool(text == old)
+            return _exact(str(text))
+        return _LINE_END.sub("\n", text) if isinstance(text, str) else text
 
     def shown(self, value: Any) -> Any:
         """What people read."""

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route, Router
 from starlette.types import ASGIApp
 from starlette_admin.auth import AdminUser
@@ -115,6 +115,14 @@ class Site(BaseAdmin):
         assert self.signing is not None  # noqa: S101 - the route is there with it
         answer = await self.signing.leave(request)
         return _moved(f"{request.scope.get('root_path', '')}/login", answer)
+
+    @route("/_api/{key}/action", methods=["POST"], name="action")
+    async def handle_action(self, request: Request) -> Response:
+        """What a button does to several rows; 400 where the address names none."""
+        if not request.query_params.get("name"):
+            return JSONResponse({"msg": "The address names no action"}, status_code=400)
+        answer: Response = await super().handle_action(request)
+        return answer
 
     async def _refused(self, request: Request, problem: Exception) -> Response:
         assert isinstance(problem, Problem)  # noqa: S101 - registered for it

@@ -21,9 +21,10 @@ from starlette_admin.views import BaseModelView
 
 from ...crud.actions import Action, Parts
 from ...crud.query import parse_key
-from ...errors import Problem
+from ...errors import Problem, not_found
 from .asking import VISIT, Answer, ask
 from .fields import UNSORTED, Cell, Reference, cell_of
+from .opened import OPENED, Form
 from .rows import ASKED, Asked, Rows
 
 if TYPE_CHECKING:
@@ -141,11 +142,14 @@ class RowView(BaseModelView):
         sorts: Sequence[tuple[str, str]] | None = None,
         filters: Any = None,
     ) -> Sequence[Any]:
+        """A page of rows; all of them, up to what may be selected at once, where the limit is below zero."""
         order = tuple((name, way == "desc") for name, way in sorts or () if name in self.cells)
-        asked = await self._list(request, Asked(limit, min(skip, FARTHEST), _split(q), order))
+        most = limit if limit >= 0 else self.action_select_all_limit
+        asked = await self._list(request, Asked(most, min(skip, FARTHEST), _split(q), order))
         request.scope[VISIT].totals[self.key, q] = asked.total
         rows = [self._row(document) for document in asked.documents]
-        await self._refer(request, rows)
+        if limit >= 0:
+            await self._refer(request, rows)
         return rows
 
     async def count(self, request: Request, q: str | None = None, filters: Any = None) -> int:
@@ -168,15 +172,17 @@ class RowView(BaseModelView):
 
     async def find_by_pks(self, request: Request, pks: list[Any]) -> Sequence[Any]:
         keys = []
-        for pk in list(dict.fromkeys(map(str, pks)))[:MOST_KEYS]:
+        for pk in dict.fromkeys(map(str, pks)):
             try:
                 keys.append(parse_key(self.resource, self._parsed(pk)))
             except Problem:
                 continue  # no row has this key
-        if not keys:
-            return []
-        asked = await self._list(request, Asked(len(keys), keys=keys))
-        return [self._row(document) for document in asked.documents]
+        found: list[Row] = []
+        for start in range(0, len(keys), MOST_KEYS):
+            some = keys[start : start + MOST_KEYS]
+            asked = await self._list(request, Asked(len(some), keys=some))
+            found += map(self._row, asked.documents)
+        return found
 
     def _parsed(self, pk: str) -> str:
         return unquote(pk) if len(self.resource.key) == 1 else pk
@@ -238,21 +244,36 @@ class RowView(BaseModelView):
         return row
 
     async def edit(self, request: Request, pk: Any, data: dict[str, Any]) -> Row:
-        """Only what differs from the row as it is now is sent."""
-        before = await self.find_by_pk(request, pk)
-        old: Mapping[str, Any] = before.values if before is not None else {}
-        body = self._body({name: text for name, text in data.items() if self._differs(name, text, old)})
+        """Only what this person changed since the form was opened is sent."""
+        row = await self.find_by_pk(request, pk)
+        if row is None:
+            raise not_found()
+        # Should the form be shown again, then as one that was opened now.
+        form = request.state.panel_form = self._form(request, row)
+        given, others = form.changes((await request.form()).get(OPENED), data)
+        body = self._body(given)
         with self._answered(request):
             answer = await self._ask(request, "update", str(pk), body)
+        if others:
+            labels = ", ".join(str(self.cells[name].label) for name in others)
+            flash(request, f"Meanwhile somebody else changed: {labels}", "info")
         if body:
             await self._told(request, "panel.updated", str(pk), body)
         return self._row(answer.document)
 
-    def _differs(self, name: str, text: Any, old: Mapping[str, Any]) -> bool:
-        cell = self.cells[name]
-        if name not in old:  # it may be written and not read: empty means that it stays
-            return bool(text != "")
-        return not cell.is_same(text, old[name])
+    def opened(self, request: Request, row: Row) -> str:
+        """What the form of a row carries, to know later what it showed."""
+        form: Form = getattr(request.state, "panel_form", None) or self._form(request, row)
+        return form.marked()
+
+    def _form(self, request: Request, row: Row) -> Form:
+        visit: Visit = request.scope[VISIT]
+        cells = {
+            name: cell
+            for name, cell in self.cells.items()
+            if name in row.values and self.can_access_field(request, cell, RequestAction.EDIT)
+        }
+        return Form(visit.key, f"{self.key}/{row.key}", cells, row.values)
 
     def _body(self, given: Mapping[str, Any]) -> dict[str, Any]:
         body: dict[str, Any] = {}
