@@ -7,9 +7,11 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import HTTPConnection
 
 from jetio import ConfigError, FieldError, ValidationError, create_tables
 
+from .endpoints.tokens import device_of
 from .events import AuthEvent
 from .mail.mailers import Mailer
 from .parts import AuthParts
@@ -17,6 +19,8 @@ from .sessions import Device
 from .settings import environment
 
 __all__ = ["AuthFunctions"]
+
+_OF_LOGIN = frozenset({"sid", "epoch", "amr", "auth_time", "iat"})
 
 
 class AuthFunctions(AuthParts):
@@ -58,6 +62,24 @@ class AuthFunctions(AuthParts):
         if otp is not None and self.factors is not None:
             device = await self.factors.prove_at_once(account, device, otp)
         return await self.logins.open(account, extra_claims or {}, device)
+
+    async def enter_session(self, connection: HTTPConnection, user: Any, *, method: str = "password") -> None:
+        """Log an account's row in by `request.session`, for a login of your own that has proved who it is. Commits.
+
+        It is a login like others: it is refused where they are, stands in the list of sessions, and ends with the
+        password and with `revoke_sessions`. `method` says what was proved; "password" alone is 401 `mfa_required`
+        where a second factor is on.
+        """
+        backend = self.backed.session_backend if self.backed is not None else None
+        if backend is None:
+            raise ConfigError(
+                "there is no session to enter; write AuthRouter(User, backend=SessionAuthBackend())"
+            )
+        account = self.accounts.facts.account_of(user)
+        pair = await self.logins.open(account, {}, device_of(connection, method))
+        claims = self.authenticator.codec.decode(pair["access_token"])
+        login = {name: value for name, value in claims.items() if name in _OF_LOGIN}
+        backend.enter(connection, account[self.accounts.facts.key], login)
 
     async def refresh(self, token: str) -> dict[str, Any]:
         """The next tokens of a session, as `login` gives them; the refresh token is used up. Commits.

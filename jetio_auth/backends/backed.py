@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.requests import HTTPConnection
+from starlette.responses import Response
 
 from jetio import ConfigError, Jetio, Problem
 
@@ -19,10 +20,12 @@ from ..sessions import Device
 from ..settings import JWTConfig, Lockout, signing_keys, weaknesses
 from ..tables import backend_attempts_table
 from ..throttle import Limit, Throttle, origin
-from . import BackendAuthenticator, JWTAuthenticator
-from .protocol import Binding, bind, members_of
+from . import BackendAuthenticator, JWTAuthBackend, JWTAuthenticator, SessionAuthBackend
+from .protocol import Binding, bind, is_usable, members_of
 
 __all__ = ["Backed"]
+
+_CSRF_SECONDS = 14 * 86400
 
 
 class Backed:
@@ -44,6 +47,8 @@ class Backed:
         parts = members_of(backend)
         for part in parts:
             _check(part)
+        _check_tokens([accounts, *parts] if accounts is not None else parts)
+        self._parts = parts
         self._by_cookie = {getattr(part, "method", "custom") for part in parts if _uses_cookies(part)}
         self.finders = [
             BackendAuthenticator(part, context, accounts, role_permissions, self.csrf) for part in parts
@@ -61,9 +66,13 @@ class Backed:
         """Whether callers of this method need the readable cookie."""
         return method in self._by_cookie
 
+    def show_csrf(self, response: Response, subject: str) -> None:
+        """Put what this caller's requests must repeat into the readable cookie."""
+        self.csrf.show(response, subject, _CSRF_SECONDS)
+
     def refuse_other_sites(self, connection: HTTPConnection) -> None:
         """Raises 403 `csrf_failed` where another site would log a browser in."""
-        if self._by_cookie or hasattr(self.backend, "write_cookies"):
+        if self._by_cookie or any(_writes_cookies(part) for part in self._parts):
             self.csrf.guard_origin(connection)
 
     async def log_in(
@@ -74,7 +83,7 @@ class Backed:
         await self._admit(limits, device)
         credentials = {"email": name, "username": name, "password": password}
         user = await self.backend.authenticate(connection, credentials)
-        if user is None:
+        if user is None or not is_usable(user):
             await self._events.announce(_event("login.failed", None, device))
             raise invalid_credentials()
         if self._throttle is not None:
@@ -83,6 +92,11 @@ class Backed:
         told = await self.backend.login(connection, user)
         await self._events.announce(_event("login.ok", str(user.id), device))
         return user, told
+
+    @property
+    def session_backend(self) -> SessionAuthBackend | None:
+        """The part that reads `request.session`."""
+        return next((part for part in self._parts if isinstance(part, SessionAuthBackend)), None)
 
     async def tell(self, name: str, user: str | None, device: Device) -> None:
         """Announce what happened."""
@@ -121,6 +135,23 @@ def _check(backend: Any) -> None:
         )
 
 
+def _check_tokens(signers: Sequence[Any]) -> None:
+    """Tokens of one issuer in one place are judged by whoever comes first; raises ConfigError."""
+    seen: set[tuple[str | None, str]] = set()
+    for signer in signers:
+        if not isinstance(signer, JWTAuthenticator | JWTAuthBackend):
+            continue
+        config = signer.config
+        named = {"header": f"header {config.token_header.lower()}", "cookie": f"cookie {config.cookie_name}"}
+        places = {(config.issuer, named[location]) for location in config.locations}
+        if places & seen:
+            raise ConfigError(
+                f"two parts read tokens of the issuer {config.issuer!r} from one place, and neither could tell whose "
+                'a token is; give one of them JWTConfig(issuer="...")'
+            )
+        seen |= places
+
+
 def _check_key(app: Jetio) -> Sequence[str]:
     """The readable cookie is made with the secret key."""
     return list(weaknesses(JWTConfig(), app.settings)) if app.settings.production else ()
@@ -128,6 +159,10 @@ def _check_key(app: Jetio) -> Sequence[str]:
 
 def _uses_cookies(backend: Any) -> bool:
     return bool(getattr(backend, "uses_cookies", False))
+
+
+def _writes_cookies(backend: Any) -> bool:
+    return bool(getattr(backend, "writes_cookies", hasattr(backend, "write_cookies")))
 
 
 def _event(name: str, user: str | None, device: Device) -> AuthEvent:

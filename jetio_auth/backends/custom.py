@@ -16,7 +16,7 @@ from ..csrf import CsrfGuard
 from ..model import Account
 from ..transports import refused
 from .jwt import EVERY_SCOPE, JWTAuthenticator, revoked, words
-from .protocol import claims_in, recognises
+from .protocol import claims_in, is_usable, login_in, recognises
 
 __all__ = ["BackendAuthenticator"]
 
@@ -52,13 +52,14 @@ class BackendAuthenticator:
     async def identify(self, connection: HTTPConnection, work: UnitOfWork) -> Principal | None:
         """The caller, None without this kind of credential; raises 401 for one that is not accepted."""
         user = await self._backend.get_current_user(connection)
-        claims = claims_in(connection)
+        claims, login = claims_in(connection), login_in(connection)
         if user is None:
             if recognises(self._backend, connection):
                 raise refused("The credential is not valid")
             return None
-        known = isinstance(user, Principal)
-        principal = self._granted(user) if known else await self._caller(user, claims, work)
+        if not is_usable(user):
+            raise revoked()
+        principal = await self._caller(user, claims, login, work)
         if self._uses_cookies:
             self._csrf.guard(connection, principal.sub)
         return principal
@@ -67,31 +68,41 @@ class BackendAuthenticator:
         """The principal that this user would be."""
         if self._accounts is not None and isinstance(user, self._accounts.user_model):
             return self._accounts.principal_of(user)
-        return self._stranger(user, {})
+        return self._as_told(user, {})
 
-    async def _caller(self, user: Any, claims: Mapping[str, Any], work: UnitOfWork) -> Principal:
-        stranger = self._stranger(user, claims)
-        if self._accounts is None or stranger.id is None:
-            return stranger
-        account = await self._account(stranger.id, work)
-        if account is None or not self._context.facts.is_active(account):
-            raise revoked()
-        own = self._accounts.caller(account, claims, method=self._method, scopes=stranger.scopes)
+    async def _caller(
+        self, user: Any, claims: Mapping[str, Any], login: Mapping[str, Any] | None, work: UnitOfWork
+    ) -> Principal:
+        told = self._as_told(user, claims)
+        if self._accounts is None or told.id is None:
+            return told
+        account = await self._account(told.id, login, work)
+        own = self._accounts.caller(account, told.claims, method=told.method, scopes=told.scopes)
+        roles = told.roles - _ADMIN  # who is an admin here, the row says alone
         return replace(
             own,
-            roles=own.roles | (stranger.roles - _ADMIN),  # who is an admin here, the row says alone
-            permissions=own.permissions | self._permissions(user, stranger.roles - _ADMIN),
+            roles=own.roles | roles,
+            permissions=own.permissions | self._permissions(user, roles),
+            impersonated_by=told.impersonated_by,
         )
 
-    async def _account(self, key: Any, work: UnitOfWork) -> Account | None:
-        facts = self._context.facts
+    async def _account(self, key: Any, login: Mapping[str, Any] | None, work: UnitOfWork) -> Account:
+        """The account, which must be usable and in the login that the credential stands for; raises 401."""
+        facts, accounts = self._context.facts, self._accounts
+        assert accounts is not None  # noqa: S101 - asked by _caller
         try:
             known = facts.key_adapter.validate_strings(str(key))
         except PydanticError:
-            return None
-        query = work.database.shaped((facts, "by key"), facts.select_by_key)
-        rows = query.decode(await work.run_alone(query, {"key": known}))
-        return facts.account(rows[0]) if rows else None
+            raise revoked() from None
+        account = await accounts.find(known, None if login is None else login.get("sid"), work)
+        if account is None or not facts.is_active(account):
+            raise revoked()
+        if login is not None and not accounts.same_epoch(account, login.get("epoch")):
+            raise revoked()
+        return account
+
+    def _as_told(self, user: Any, claims: Mapping[str, Any]) -> Principal:
+        return self._granted(user) if isinstance(user, Principal) else self._stranger(user, claims)
 
     def _stranger(self, user: Any, claims: Mapping[str, Any]) -> Principal:
         """The principal of what a backend gave, as it says itself."""
@@ -108,7 +119,7 @@ class BackendAuthenticator:
         scopes = getattr(user, "scopes", None)
         return Principal(
             id=identity,
-            sub=str(identity),
+            sub=_subject(user, identity),
             username=getattr(user, "username", None),
             email=getattr(user, "email", None),
             is_admin="admin" in roles,
@@ -121,9 +132,16 @@ class BackendAuthenticator:
 
     def _granted(self, principal: Principal) -> Principal:
         """A Principal that a backend made itself, with what the application gives to its roles."""
-        permissions = principal.permissions | self._permissions(None, principal.roles)
-        return replace(principal, permissions=permissions)
+        roles = principal.roles | _ADMIN if principal.is_admin else principal.roles
+        permissions = principal.permissions | self._permissions(None, roles)
+        return replace(principal, is_admin="admin" in roles, roles=roles, permissions=permissions)
 
     def _permissions(self, user: Any, roles: frozenset[str]) -> frozenset[str]:
         granted = [name for role in roles for name in self._role_permissions.get(role, ())]
         return words(getattr(user, "permissions", None)).union(granted)
+
+
+def _subject(user: Any, identity: Any) -> str:
+    """Who has no id is told apart from others by name."""
+    names = (identity, getattr(user, "email", None), getattr(user, "username", None))
+    return str(next((name for name in names if name is not None), ""))

@@ -171,6 +171,20 @@ class JWTAuthenticator:
         lasts = (session.id == bindparam("sid"), session.ended.is_(None), session.expires > bindparam("now"))
         return exists().where(session.user_id == self._facts.columns[self._facts.key], *lasts)
 
+    async def find(self, key: Any, sid: str | None, work: UnitOfWork) -> Account | None:
+        """The account with this key; where `sid` names a session, only while that is one of it and lasts."""
+        facts, values = self._facts, {"key": key}
+        if sid is None or self._sessions is None:
+            query = work.database.shaped((facts, "by key"), facts.select_by_key)
+        else:
+            query = work.database.shaped((facts, "by key in session"), self._select_by_key_in_session)
+            values |= {"sid": sid, "now": int(time())}
+        rows = query.decode(await work.run_alone(query, values))
+        return facts.account(rows[0]) if rows else None
+
+    def _select_by_key_in_session(self) -> Select[Any]:
+        return self._facts.select_by_key().where(self._session_lasts())
+
     def _question_of_both(
         self, database: Database, known: _Known, sid: str | None
     ) -> tuple[Any, dict[str, Any]]:

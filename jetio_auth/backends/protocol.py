@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from starlette.requests import HTTPConnection
 
-from jetio import ConfigError, Jetio
+from jetio import ConfigError, Jetio, Problem
 
 __all__ = [
     "AdminUser",
@@ -17,14 +17,22 @@ __all__ = [
     "CallerFinder",
     "NoLogin",
     "bind",
+    "chosen_in",
     "claims_in",
+    "is_usable",
+    "login_in",
     "members_of",
+    "no_session",
     "offers",
     "recognises",
+    "tell_chosen",
     "tell_claims",
+    "tell_login",
 ]
 
 _CLAIMS = "jetio_auth.claims"
+_CHOSEN = "jetio_auth.backend"
+_LOGIN = "jetio_auth.login"
 REFRESH_TOKEN = "jetio_auth.refresh_token"  # noqa: S105 - where in the scope it is
 LOGIN = ("authenticate", "login")
 ENDPOINTS: Mapping[str, tuple[str, ...]] = {"login": LOGIN, "logout": ("logout",), "refresh": ("refresh",)}
@@ -151,3 +159,34 @@ def claims_in(connection: HTTPConnection) -> Mapping[str, Any]:
     """What the backend has told."""
     claims: Mapping[str, Any] = connection.scope.pop(_CLAIMS, {})
     return claims
+
+
+def tell_login(connection: HTTPConnection, claims: Mapping[str, Any]) -> None:
+    """Which login of an account a credential stands for: it lasts no longer than that."""
+    connection.scope[_LOGIN] = claims
+
+
+def login_in(connection: HTTPConnection) -> Mapping[str, Any] | None:
+    """What the backend has told of it; None: the credential stands for itself."""
+    claims: Mapping[str, Any] | None = connection.scope.pop(_LOGIN, None)
+    return claims
+
+
+def tell_chosen(connection: HTTPConnection, backend: Any) -> None:
+    """Which of several backends a request was for."""
+    connection.scope[_CHOSEN] = backend
+
+
+def chosen_in(connection: HTTPConnection, whole: Any) -> Any:
+    """The backend that was chosen, else the whole."""
+    return connection.scope.get(_CHOSEN, whole)
+
+
+def is_usable(user: Any) -> bool:
+    """Whether the user of a backend may come in: one without `is_active` may."""
+    return bool(getattr(user, "is_active", True))
+
+
+def no_session() -> Problem:
+    """409 where a logout would end nothing: a success would say that the credential is over."""
+    return Problem(409, "no_session", "This credential belongs to no session; nothing was ended")

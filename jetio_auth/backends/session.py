@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import time
@@ -13,11 +14,13 @@ from starlette.requests import HTTPConnection
 from jetio import ConfigError, Jetio, SecurityScheme
 
 from ..session_stores.middleware import has_ended, renew_session
-from .protocol import Binding, tell_claims
+from .jwt import revoked
+from .protocol import Binding, no_session, tell_claims, tell_login
 
 __all__ = ["SessionAuthBackend"]
 
-_PROVED = "_auth_time"
+_log = logging.getLogger("jetio.auth")
+_PROVED, _LOGIN = "_auth_time", "_login"
 _MISSING = (
     "SessionAuthBackend reads request.session, and no middleware brings it; write "
     "app.add_middleware(ServerSessions, store=DatabaseSessions(app))"
@@ -39,7 +42,8 @@ class SessionAuthBackend:
     """Reads `request.session`, which Starlette's `SessionMiddleware` or `ServerSessions` brings.
 
     `await retrieve_user_handler(session, connection)` gives the user, None for whoever may not come in; it is asked
-    only where `session_key` is in the session. Without it that is the key of an account: `AuthRouter(User, ...)`.
+    only where `session_key` is in the session. Without it that is the key of an account: `AuthRouter(User, ...)`,
+    and only sessions that `auth.enter_session(request, user)` began are anybody's.
     `await authenticate_handler(connection, credentials)` gives who logs in here; without it nobody does.
     """
 
@@ -89,11 +93,23 @@ class SessionAuthBackend:
             return None
         if connection.scope["type"] == "websocket" and await has_ended(connection):
             return None
-        if isinstance(session.get(_PROVED), int):
+        login = session.get(_LOGIN)
+        if isinstance(login, dict):
+            tell_login(connection, login)
+            tell_claims(connection, login)
+        elif isinstance(session.get(_PROVED), int):
             tell_claims(connection, {"auth_time": session[_PROVED]})
-        if self._retrieve is None:
-            return _Named(session[self._key])
-        return await self._retrieve(session, connection)
+        if self._retrieve is not None:
+            return await self._retrieve(session, connection)
+        if not isinstance(login, dict):  # nothing would end it with the password
+            _log.warning("a session names an account, and no auth.enter_session(request, user) began it")
+            raise revoked()
+        return _Named(session[self._key])
+
+    def enter(self, connection: HTTPConnection, key: Any, login: Mapping[str, Any]) -> None:
+        """Begin a session of an account, which lasts as long as this login of it."""
+        session = self._begin(connection, key)
+        session[_LOGIN] = dict(login)
 
     async def authenticate(self, connection: HTTPConnection, credentials: dict[str, str]) -> Any:
         """The user with these credentials."""
@@ -101,16 +117,23 @@ class SessionAuthBackend:
 
     async def login(self, connection: HTTPConnection, user: Any) -> Mapping[str, Any]:
         """A session of this user; what was in the one before is gone, and so is its id."""
-        session = _session_of(connection)
-        session.clear()
-        session[self._key] = user.id if isinstance(user.id, int | str) else str(user.id)
-        session[_PROVED] = int(time())
-        renew_session(connection)
+        self._begin(connection, user.id)
         return {"message": "Logged in successfully"}
 
+    def _begin(self, connection: HTTPConnection, key: Any) -> dict[str, Any]:
+        session = _session_of(connection)
+        session.clear()
+        session[self._key] = key if isinstance(key, int | str) else str(key)
+        session[_PROVED] = int(time())
+        renew_session(connection)
+        return session
+
     async def logout(self, connection: HTTPConnection) -> None:
-        """Empty the session, which ends it where it is kept on the server."""
-        _session_of(connection).clear()
+        """Empty the session, which ends it where it is kept on the server; raises 409 `no_session`."""
+        session = _session_of(connection)
+        if session.get(self._key) is None:
+            raise no_session()
+        session.clear()
 
     async def refresh(self, connection: HTTPConnection) -> Mapping[str, Any] | None:
         """Nothing: a session goes on by itself."""

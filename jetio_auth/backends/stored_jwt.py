@@ -19,7 +19,7 @@ import anyio
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from jetio import ConfigError, Jetio, SecurityScheme, Settings, default_settings
+from jetio import ConfigError, Jetio, Problem, SecurityScheme, Settings, default_settings
 
 from ..cookies import CookieTransport
 from ..jwt import TokenCodec, TokenError, read_unverified
@@ -30,7 +30,7 @@ from ..sessions import Proof
 from ..settings import JWTConfig, signing_keys, token_codec, weaknesses
 from ..transports import BearerTransport, refused
 from .jwt import revoked
-from .protocol import REFRESH_TOKEN, Binding, tell_claims
+from .protocol import REFRESH_TOKEN, Binding, is_usable, tell_claims
 
 __all__ = ["JWTAuthBackend"]
 
@@ -41,7 +41,8 @@ _NOBODYS = "$2b$12$Y6auU1KOr.i2fhqeZ0W4J.DHKRfo8BSBdbs8iOByOjcN/TLzQklzO"
 """Of a password that nobody knows: judging it takes as long as judging one of somebody."""
 _LONGEST = 320
 _HASHES = ("password_hash", "hashed_password")
-_KIND = "jwt"
+_GENERATIONS = 1000
+"""How many refreshes ago a refresh token may be, and still be known for one of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,11 @@ class JWTAuthBackend:
         return list(weaknesses(self.config, app.settings)) if app.settings.production else ()
 
     @property
+    def writes_cookies(self) -> bool:
+        """Whether a login puts tokens into cookies."""
+        return "cookie" in self.config.locations
+
+    @property
     def schemes(self) -> Sequence[SecurityScheme]:
         """A bearer token, or a header or cookie of another name."""
         found = []
@@ -169,13 +175,17 @@ class JWTAuthBackend:
     async def _session(self, sid: Any) -> _Session | None:
         if not isinstance(sid, str):
             return None
-        text = await self._kept.read(stored_name(_KIND, sid))
+        text = await self._kept.read(self._name(sid))
         return None if text is None else _Session(**json.loads(text))
+
+    def _name(self, sid: str) -> str:
+        """Where a session is kept: two issuers that share a store do not know each other's."""
+        return stored_name("jwt" if self.config.issuer is None else f"jwt {self.config.issuer}", sid)
 
     async def _user_of(self, session: _Session) -> Any:
         """The user of a session; raises 401 where it is gone, disabled, or has another password."""
         user = await self._load(session.user)
-        if user is None or not _is_usable(user) or self._epoch(user) != session.epoch:
+        if user is None or not is_usable(user) or self._epoch(user) != session.epoch:
             raise revoked()
         return user
 
@@ -186,7 +196,7 @@ class JWTAuthBackend:
         name = credentials.get("email") or credentials.get("username") or ""
         password = credentials.get("password", "")
         user = await self._load(name) if _is_storable(name) else None
-        stored = _hash_of(user) if user is not None and _is_usable(user) else None
+        stored = _hash_of(user) if user is not None and is_usable(user) else None
         return user if await self._is_right(stored, password) else None
 
     async def _is_right(self, stored: str | None, password: str) -> bool:
@@ -208,22 +218,25 @@ class JWTAuthBackend:
         now, sid, token = int(time()), secrets.token_urlsafe(24), secrets.token_urlsafe(32)
         key = user.id if isinstance(user.id, int | str) else str(user.id)
         session = _Session(key, self._epoch(user), now, now + self.config.session_max, _hash(token))
-        await self._kept.write(stored_name(_KIND, sid), _text(session), self._left(session))
+        await self._kept.write(self._name(sid), _text(session), self._left(session))
         return self._pair(session, sid, token)
 
     async def logout(self, connection: HTTPConnection) -> None:
         """End the session of the token."""
         sid = self._claims(self._token(connection)[0])["sid"]
-        await self._kept.delete(stored_name(_KIND, sid))
+        await self._kept.delete(self._name(sid))
 
     async def refresh(self, connection: HTTPConnection) -> Mapping[str, Any] | None:
-        """The next tokens; raises 401 `token_reused` for a token that was used before, and ends its session."""
+        """The next tokens; raises 401 `token_reused` for a token that was used before, and ends its session.
+
+        A token that was never ours ends nothing.
+        """
         sid, _, token = (self._refresh_token(connection) or "").partition(".")
         if not token:
             return None
-        name, session = stored_name(_KIND, sid), await self._session(sid)
+        name, session = self._name(sid), await self._session(sid)
         if session is None:
-            raise refused("The session is over", code="token_revoked")
+            raise _over()
         await self._user_of(session)
         given, successor, now = _hash(token), self._successor(token), int(time())
         if hmac.compare_digest(given, session.good):
@@ -233,6 +246,8 @@ class JWTAuthBackend:
             session = await self._session(sid) or session  # another request was quicker with the same token
         if given == session.before and now - session.turned <= GRACE:
             return self._pair(session, sid, successor)
+        if not self._came_before(token, session):
+            raise _over()
         await self._kept.delete(name)
         raise refused("The refresh token was used before; the session is over", code="token_reused")
 
@@ -296,6 +311,14 @@ class JWTAuthBackend:
         digest = hmac.digest(self._key("refresh"), token.encode("utf-8", "surrogatepass"), "sha256")
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
+    def _came_before(self, token: str, session: _Session) -> bool:
+        """Whether the good token of a session descends from this one."""
+        for _ in range(_GENERATIONS):
+            token = self._successor(token)
+            if hmac.compare_digest(_hash(token), session.good):
+                return True
+        return False
+
     def _left(self, session: _Session) -> int:
         return max(1, min(self.config.refresh_token_expiry, session.ends - int(time())))
 
@@ -312,8 +335,8 @@ def _is_storable(name: str) -> bool:
         return False
 
 
-def _is_usable(user: Any) -> bool:
-    return getattr(user, "is_active", True) is not False
+def _over() -> Problem:
+    return refused("The session is over", code="token_revoked")
 
 
 def _text(session: _Session) -> str:

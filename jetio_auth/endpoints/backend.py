@@ -20,7 +20,7 @@ from jetio import (
     ValidationError,
 )
 
-from ..backends.protocol import REFRESH_TOKEN, offers
+from ..backends.protocol import REFRESH_TOKEN, chosen_in, offers
 from ..transports import refused
 from .forms import MEDIA, read_form
 from .login import LoginBody, identity_in
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["backend_routes"]
 
-_CSRF_SECONDS = 14 * 86400
 _SECRET = ("access_token", "refresh_token")
 
 
@@ -72,8 +71,9 @@ class BackendLogin(Operation):
         name, _ = identity_in(body)
         user, told = await backed.log_in(request, name, body.password, device_of(request))
         response = _answer(backed, request, told)
-        if backed.proves_by_cookie(getattr(backed.backend, "method", "custom")):
-            backed.csrf.show(response, str(user.id), _CSRF_SECONDS)
+        chosen = chosen_in(request, backed.backend)
+        if backed.proves_by_cookie(getattr(chosen, "method", "custom")):
+            backed.show_csrf(response, str(user.id))
         return response
 
 
@@ -87,7 +87,7 @@ def backend_routes(
         """End this session."""
         await backed.backend.logout(request)
         response = JsonResponse({"message": "Logged out successfully"}, headers=NO_STORE)
-        clear = getattr(backed.backend, "clear_cookies", None)
+        clear = getattr(chosen_in(request, backed.backend), "clear_cookies", None)
         if clear is not None:
             clear(request, response)
         await backed.tell("logout", principal.sub, device_of(request))
@@ -120,7 +120,7 @@ def backend_routes(
         }
         response = JsonResponse(shown, headers={"Cache-Control": "no-store"})
         if backed.proves_by_cookie(principal.method):
-            backed.csrf.show(response, principal.sub, _CSRF_SECONDS)
+            backed.show_csrf(response, principal.sub)
         return response
 
     if offers(backed.backend, "login"):
@@ -128,7 +128,7 @@ def backend_routes(
     if offers(backed.backend, "logout"):
         yield (
             session_prefix + "/logout",
-            Operation("POST", logout, response_model=LoggedOut, tags=["auth"], policy=policy),
+            Operation("POST", logout, response_model=LoggedOut, tags=["auth"], policy=policy, problems=[409]),
         )
     if offers(backed.backend, "refresh"):
         yield (
@@ -140,8 +140,9 @@ def backend_routes(
 
 def _answer(backed: Backed, request: Request, told: Mapping[str, Any]) -> JsonResponse:
     """What a backend tells; tokens that travel in cookies alone stand in none."""
-    write = getattr(backed.backend, "write_cookies", None)
-    config = getattr(backed.backend, "config", None)
+    chosen = chosen_in(request, backed.backend)
+    write = getattr(chosen, "write_cookies", None)
+    config = getattr(chosen, "config", None)
     hidden = _SECRET if config is not None and config.locations == {"cookie"} else ()
     shown = {name: value for name, value in told.items() if name not in hidden}
     response = JsonResponse(shown, headers=NO_STORE)

@@ -44,7 +44,11 @@ class MeOperation(Operation):
         """The account that is logged in."""
         user: Any = await session.get(self.auth.user_model, principal.id)
         content = {**document_of(user), **about(principal)}
-        return JsonResponse(content, headers={"Cache-Control": "no-store"})
+        response = JsonResponse(content, headers={"Cache-Control": "no-store"})
+        backed = self.auth.backed
+        if backed is not None and backed.proves_by_cookie(principal.method):
+            backed.show_csrf(response, principal.sub)
+        return response
 
 
 def about(principal: Principal) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from .store import SessionStore, stored_name
 
 __all__ = ["ServerSessions", "has_ended", "renew_session"]
 
+_TAKEN, _TAKEN_SECONDS = "{}", 5
+"""What a session is for the moment in which it gets another id: an empty one."""
 _is_id = re.compile(r"[\w-]{43}", re.ASCII).fullmatch
 
 
@@ -28,8 +30,14 @@ class StoredSession(dict[str, Any]):
     """The session of a request. `renew()` gives it another id with the answer, as every login must."""
 
     renewed = False
+    cleared = False
     reads: Callable[[], Awaitable[str | None]] | None = None
     """How its text is read again; None for one that is stored nowhere yet."""
+
+    def clear(self) -> None:
+        """Begin anew: what is put in from now on has nothing to do with what was there."""
+        self.cleared = True
+        super().clear()
 
     def renew(self) -> None:
         """Leave the id to whoever knows it already."""
@@ -108,11 +116,24 @@ class ServerSessions:
                 # Where it was ended or changed meanwhile, that stands: a late answer brings no session back.
                 await self._store.swap(name, stored, text, self._seconds)
             return None
-        if name is not None and stored is not None:
-            await self._store.delete(name)
+        if name is not None and stored is not None and not await self._taken(session, name, stored):
+            return None
         fresh = secrets.token_urlsafe(32)
         await self._store.write(stored_name("session", fresh), text, self._seconds)
         return fresh, self._seconds
+
+    async def _taken(self, session: StoredSession, name: str, stored: str) -> bool:
+        """Whether what goes on under another id may: of several requests one takes it, and none after its end."""
+        if session.cleared:
+            await self._store.delete(name)
+            return True
+        known: str | None = stored
+        while known is not None and known != _TAKEN:
+            if await self._store.swap(name, known, _TAKEN, _TAKEN_SECONDS):
+                await self._store.delete(name)
+                return True
+            known = await self._store.read(name)  # another request has changed it, or ended it
+        return False
 
     def _cookie(self, scope: Scope, value: str, seconds: int) -> str:
         settings = getattr(scope.get("app"), "settings", None) or default_settings()

@@ -463,8 +463,14 @@ def test_a_session_may_name_an_account(sqlite_url: str) -> None:
     auth = AuthRouter(User, backend=SessionAuthBackend())
     auth.register_routes(app)
 
-    @app.post("/enter/{number}")
-    async def enter(number: str, request: Request) -> None:
+    @app.post("/enter/{number:int}")
+    async def enter(number: int, request: Request) -> None:
+        async with app.database.sessions() as session:
+            user = await session.get(User, number)
+        await auth.enter_session(request, user)
+
+    @app.post("/rename/{number}")
+    async def rename(number: str, request: Request) -> None:
         request.session["user_id"] = number
 
     @app.get("/who", policy=auth.authenticated())
@@ -480,9 +486,10 @@ def test_a_session_may_name_an_account(sqlite_url: str) -> None:
         assert running.client.get("/who").json()[2] is True
         running.change(ann, is_active=False)
         assert code(running.client.get("/who"), 401) == "token_revoked"
-        for unknown in ("99999", "no-number"):
-            running.client.cookies.clear()
-            running.client.post(f"/enter/{unknown}")
+        running.change(ann, is_active=True)
+        for unknown in ("99999", "no-number", str(running.person("ben").id)):
+            running.client.post(f"/enter/{ann.id}")
+            running.client.post(f"/rename/{unknown}")
             assert code(running.client.get("/who"), 401) == "token_revoked"
 
 
