@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,6 @@ from jetio import (
     ConstraintViolated,
     FieldError,
     Problem,
-    UnitOfWork,
     ValidationError,
     not_found,
     parse_key,
@@ -32,6 +31,7 @@ from jetio import (
 from .common import is_common
 from .context import AuthContext
 from .events import AuthEvent, Events
+from .further_keys import FurtherKeys
 from .model import APPROVED, PASSWORD, PENDING, Account, UserModel
 from .names import canonical, canonical_or_typed
 from .passwords import PasswordPolicy, Passwords
@@ -43,10 +43,6 @@ __all__ = ["Accounts", "invalid_credentials", "last_admin"]
 
 TEST_ROUNDS = 4
 _AT_ONCE = min(4, os.cpu_count() or 1)
-
-
-Forget = Callable[[UnitOfWork, Any], Awaitable[None]]
-"""Takes away what opens an account beside its password; given the account's key."""
 
 
 class Accounts:
@@ -64,7 +60,7 @@ class Accounts:
         self._events = events
         # An attempt counts as a failure until it is judged: many at once would lock each other out.
         self._turn = anyio.Semaphore(_AT_ONCE)
-        self.further_keys: list[Forget] = []
+        self.further_keys = FurtherKeys(context)
 
     @property
     def facts(self) -> UserModel:

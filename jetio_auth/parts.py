@@ -239,8 +239,9 @@ class AuthParts:
             self.oauth = make_oauth_logins(
                 self._context, options.oauth, oauth_tables(key), self.authenticator,
                 self.logins, self.events, self._throttle, options.lockouts, options.prefix,
+                self.accounts.further_keys,
             )  # fmt: skip
-            self.accounts.further_keys.append(self.oauth.forget)
+            self.accounts.further_keys.add(self.oauth)
 
     def _make_second_factors(self, options: AuthOptions, key: Column[Any]) -> None:
         shared = (key, self._throttle, options.lockouts, self.events, self.logins.sessions)
@@ -248,8 +249,9 @@ class AuthParts:
             self.factors = make_factors(self._context, self.authenticator, *shared)
             self.logins.second_factor = self.factors.ask
         if self._has("passkeys"):
-            self.passkeys = make_passkeys(self._context, options.passkeys, *shared)
-            self.accounts.further_keys.append(self.passkeys.forget)
+            further = self.accounts.further_keys
+            self.passkeys = make_passkeys(self._context, options.passkeys, *shared, further)
+            self.accounts.further_keys.add(self.passkeys)
 
     def _make_mailing(self, options: AuthOptions, key: Column[Any]) -> None:
         self.mailing = Mailing(

@@ -32,8 +32,7 @@ class PasswordChange:
 
     async def end_further_keys(self, work: UnitOfWork, account: Account) -> None:
         """Take away what else opens the account: it is of whoever was there before its owner."""
-        for forget in self._accounts.further_keys:
-            await forget(work, account[self._context.facts.key])
+        await self._accounts.further_keys.forget(work, account)
 
     async def hash(self, account: Account, current: str, new: str, pointer: str = "/new_password") -> str:
         """The hash of a new password; raises 422 for one that is not accepted."""

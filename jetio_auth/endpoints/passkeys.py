@@ -135,10 +135,10 @@ def passkey_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
     tags = ["auth"]
     options: Any = dict[str, Any]
     yield "/passkeys/register/options", Operation(
-        "POST", begin_passkey, response_model=options, tags=tags, policy=policy, problems=[409]
+        "POST", begin_passkey, response_model=options, tags=tags, policy=policy, problems=[409, 429]
     )  # fmt: skip
     yield "/passkeys/register/verify", Operation(
-        "POST", add_passkey, status_code=201, tags=tags, policy=policy
+        "POST", add_passkey, status_code=201, tags=tags, policy=policy, problems=[409]
     )  # fmt: skip
     yield "/passkeys/login/options", Operation(
         "POST", begin_passkey_login, response_model=options, tags=tags, problems=[429]

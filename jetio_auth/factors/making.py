@@ -10,6 +10,7 @@ from sqlalchemy import Column
 from ..backends import JWTAuthenticator
 from ..context import AuthContext
 from ..events import Events
+from ..further_keys import FurtherKeys
 from ..sessions import Sessions
 from ..settings import Lockout
 from ..tables import factor_tables, passkey_tables
@@ -52,8 +53,9 @@ def make_passkeys(
     lockout: Lockout,
     events: Events,
     sessions: Sessions | None,
+    further: FurtherKeys,
 ) -> Passkeys:
     """Passkeys, for accounts with this key; the extra `passkeys`."""
     from .passkeys import Passkeys
 
-    return Passkeys(context, passkey_tables(key), settings, throttle, lockout, events, sessions)
+    return Passkeys(context, passkey_tables(key), settings, throttle, lockout, events, sessions, further)

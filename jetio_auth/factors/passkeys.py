@@ -18,8 +18,8 @@ from jetio import ConfigError, ConstraintViolated, Database, Jetio, Principal, P
 
 from ..context import AuthContext
 from ..events import AuthEvent, Events
-from ..model import PASSWORD, Account
-from ..passwords import Passwords
+from ..further_keys import FurtherKeys
+from ..model import Account
 from ..sessions import Device, Sessions
 from ..settings import Lockout
 from ..tables import PasskeyTables
@@ -69,10 +69,11 @@ class Passkeys:
         lockout: Lockout,
         events: Events,
         sessions: Sessions | None,
+        further: FurtherKeys,
     ) -> None:
         self._context, self._tables, self._given = context, tables, given
         self._throttle, self._lockout = throttle, lockout
-        self._events, self._sessions = events, sessions
+        self._events, self._sessions, self._further = events, sessions, further
         keys, waiting = tables.passkeys.c, tables.challenges.c
         user: Any = bindparam("user", type_=keys.user_id.type)
         now: Any = bindparam("now", type_=BigInteger)
@@ -85,6 +86,7 @@ class Passkeys:
                 {name: bindparam(f"v_{name}", type_=waiting[name].type) for name in _WAITING}
             ),
             "expire": lambda: delete(tables.challenges).where(waiting.expires <= now),
+            "called": lambda: select(waiting.handle).where(waiting.user_id == user, waiting.expires > now),
             "asked": lambda: select(waiting.handle).where(*asked, waiting.expires > now),
             "answer": lambda: delete(tables.challenges).where(*asked, waiting.expires > now),
             "list": lambda: (
@@ -102,7 +104,6 @@ class Passkeys:
                 .where(this, or_(keys.sign_count < count, (keys.sign_count == 0) & (count == 0)))
                 .values(sign_count=count, used=now)
             ),
-            "lock": lambda: context.facts.select_by_key().with_for_update(),
             "forget": lambda: delete(tables.passkeys).where(keys.user_id == user),
             "remove": lambda: delete(tables.passkeys).where(this, keys.user_id == user),
         }
@@ -132,13 +133,21 @@ class Passkeys:
     # ---- making one ----------------------------------------------------------------------------------------
 
     async def begin(self, principal: Principal) -> dict[str, Any]:
-        """The options for a new passkey of the caller. Raises 409 `too_many_passkeys`."""
-        known = await self._rows("known", {"user": principal.id})
-        if len(known) >= MOST:
-            raise Problem(409, "too_many_passkeys", f"An account has at most {MOST} passkeys; remove one")
-        # One account has one handle, so that a device replaces what it has and makes no second.
-        handle = known[0][1] if known else secrets.token_urlsafe(32)
-        challenge = await self._challenge(principal.id, handle)
+        """The options for a new passkey of the caller. Raises 409 `too_many_passkeys`, or 429 `rate_limited`."""
+        limit = Limit("passkey account", str(principal.id), _OPTIONS_PER_MINUTE, 60)
+        await self._throttle.attempt(self._database, [limit], "Too many requests; try again later")
+        await self._alone("expire", {"now": int(time())})
+
+        async def steps(work: UnitOfWork) -> tuple[Sequence[Any], str, bytes]:
+            await self._context.locked(work, principal.id)
+            known = await self._known(work, principal.id)
+            # One account has one handle, so that a device replaces what it has and makes no second.
+            values = {"user": principal.id, "now": int(time())}
+            called = known[0][1:] if known else next(iter(await self._within(work, "called", values)), None)
+            handle = called[0] if called is not None else secrets.token_urlsafe(32)
+            return known, handle, await self._wait(work, principal.id, handle)
+
+        known, handle, challenge = await self._database.run_transaction(steps)
         name = principal.username or principal.email or principal.sub
         app = self._context.app
         title = app.title if app is not None else "Jetio"
@@ -147,7 +156,7 @@ class Passkeys:
         )
 
     async def add(self, principal: Principal, credential: Credential, name: str, device: Device) -> Passkey:
-        """The caller's new passkey; commits. Raises 403 `passkey_refused`."""
+        """The caller's new passkey; commits. Raises 403 `passkey_refused`, or 409 `too_many_passkeys`."""
         try:
             challenge = ceremonies.challenge_of(credential)
             handle = await self._take(challenge, principal.id)
@@ -161,10 +170,17 @@ class Passkeys:
             "backed_up": made.backed_up, "created": now,
         }  # fmt: skip
         event = self._event("passkey.added", principal.id, device, passkey=sealed)
+
+        async def steps(work: UnitOfWork) -> None:
+            await self._context.locked(work, principal.id)  # those that were begun at once come in turn
+            known = await self._known(work, principal.id)
+            if any(row[1] != handle for row in known):
+                raise _refused(403)
+            await work.run(self._query("add"), {f"v_{key}": value for key, value in values.items()})
+            await self._events.write(event, work)
+
         try:
-            async with self._database.transaction() as work:
-                await work.run(self._query("add"), {f"v_{key}": value for key, value in values.items()})
-                await self._events.write(event, work)
+            await self._database.run_transaction(steps)
         except ConstraintViolated:  # this account's or another's already
             raise _refused(403) from None
         await self._events.announce(event)
@@ -178,7 +194,9 @@ class Passkeys:
             limit = Limit("passkey address", origin(device.address), _OPTIONS_PER_MINUTE, 60)
             told = "Too many requests from this address; try again later"
             await self._throttle.attempt(self._database, [limit], told)
-        return ceremonies.request(self.place, await self._challenge(None, None))
+        await self._alone("expire", {"now": int(time())})
+        challenge = await self._database.run_transaction(lambda work: self._wait(work, None, None))
+        return ceremonies.request(self.place, challenge)
 
     async def authenticate(self, credential: Credential, device: Device) -> Account:
         """The account whose passkey has answered; commits. Raises 401 `passkey_refused`, or 429."""
@@ -238,19 +256,18 @@ class Passkeys:
     async def remove(self, principal: Principal, key: str, device: Device) -> None:
         """Take one away; all other sessions end, for it may be lost. Commits.
 
-        Raises 404, or 409 `last_login` for the only way into an account without a password.
+        Raises 404, or 409 `last_login` for the only way into the account.
         """
         event = self._event("passkey.removed", principal.id, device, passkey=key)
 
         async def steps(work: UnitOfWork) -> None:
-            lock = self._query("lock")  # of two that remove the last two, the second sees one
-            rows = lock.decode(await work.run(lock, {"key": principal.id}))
-            if not (await work.run(self._query("remove"), {"id_": key, "user": principal.id})).count:
+            account = await self._context.locked(
+                work, principal.id
+            )  # of two at once the second sees the first
+            removed = await work.run(self._query("remove"), {"id_": key, "user": principal.id})
+            if account is None or not removed.count:
                 raise not_found()
-            left = self._query("list")
-            others = left.decode(await work.run(left, {"user": principal.id}))
-            if not others and not Passwords.is_usable(self._context.facts.account(rows[0])[PASSWORD]):
-                raise Problem(409, "last_login", "The account has no password and no other passkey")
+            await self._further.keep_one(work, account)
             if self._sessions is not None:
                 await self._sessions.end_others(work, principal.id, principal.claims.get("sid"))
             await self._events.write(event, work)
@@ -258,17 +275,21 @@ class Passkeys:
         await self._database.run_transaction(steps)
         await self._events.announce(event)
 
+    async def opens(self, work: UnitOfWork, user: Any) -> bool:
+        """Whether an account has a passkey."""
+        return bool(await self._within(work, "known", {"user": user}))
+
     async def forget(self, work: UnitOfWork, user: Any) -> None:
         """Take all passkeys of an account away."""
         await work.run(self._query("forget"), {"user": user})
 
     # ---- challenges ----------------------------------------------------------------------------------------
 
-    async def _challenge(self, user: Any, handle: str | None) -> bytes:
-        challenge, now = secrets.token_bytes(32), int(time())
-        await self._alone("expire", {"now": now})
-        values = {"hash": _digest(challenge), "user_id": user, "handle": handle, "expires": now + SECONDS}
-        await self._alone("wait", {f"v_{name}": value for name, value in values.items()})
+    async def _wait(self, work: UnitOfWork, user: Any, handle: str | None) -> bytes:
+        """A new challenge."""
+        challenge, ends = secrets.token_bytes(32), int(time()) + SECONDS
+        values = {"hash": _digest(challenge), "user_id": user, "handle": handle, "expires": ends}
+        await work.run(self._query("wait"), {f"v_{name}": value for name, value in values.items()})
         return challenge
 
     async def _take(self, challenge: bytes, user: Any) -> str | None:
@@ -296,6 +317,18 @@ class Passkeys:
         query = self._query(name)
         async with self._database.transaction(writes=False) as work:
             rows: Sequence[Any] = query.decode(await work.run_alone(query, values))
+        return rows
+
+    async def _known(self, work: UnitOfWork, user: Any) -> Sequence[Any]:
+        """The credentials and handles of an account that may have another; raises 409 `too_many_passkeys`."""
+        known = await self._within(work, "known", {"user": user})
+        if len(known) >= MOST:
+            raise Problem(409, "too_many_passkeys", f"An account has at most {MOST} passkeys; remove one")
+        return known
+
+    async def _within(self, work: UnitOfWork, name: str, values: dict[str, Any]) -> Sequence[Any]:
+        query = self._query(name)
+        rows: Sequence[Any] = query.decode(await work.run(query, values))
         return rows
 
     @property

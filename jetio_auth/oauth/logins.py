@@ -22,8 +22,9 @@ from ..accounts import invalid_credentials
 from ..backends import JWTAuthenticator
 from ..context import AuthContext
 from ..events import AuthEvent, Events
+from ..further_keys import FurtherKeys
 from ..logins import Logins
-from ..model import PASSWORD, Account, UserModel
+from ..model import Account, UserModel
 from ..sessions import Device
 from ..settings import Lockout
 from ..throttle import Limit, Throttle, origin
@@ -54,11 +55,12 @@ class OAuthLogins:
         throttle: Throttle,
         lockout: Lockout,
         prefix: str,
+        further: FurtherKeys,
     ) -> None:
         self._context, self.config, self.flows, self._identities = context, config, flows, identities
         self._authenticator = authenticator
         self._logins, self._events, self._throttle, self._lockout = logins, events, throttle, lockout
-        self._prefix = prefix
+        self._prefix, self._further = prefix, further
         self._clients: dict[str, ProviderClient] = {}
 
     @property
@@ -243,19 +245,24 @@ class OAuthLogins:
         """Take one away; commits. Raises 404, and 409 `last_login` for the only way into the account."""
 
         async def steps(work: UnitOfWork) -> AuthEvent:
-            # The row is locked: of two who take the last two away, the second sees one.
-            row = await work.session().get(self._facts.model, user, with_for_update=True)
+            account = await self._context.locked(
+                work, user
+            )  # of two who take the last two away, one sees the other
             found = {item.id: item for item in await self._identities.list(work, user)}
-            if row is None or id not in found:
+            if account is None or id not in found:
                 raise not_found()
-            if len(found) == 1 and getattr(row, PASSWORD).startswith("!"):
-                raise Problem(409, "last_login", "Nobody could log in to this account any more")
             await self._identities.remove(work, user, id)
+            await self._further.keep_one(work, account)
             event = self._event("identity.unlinked", user, device, provider=found[id].provider)
             await self._events.write(event, work)
             return event
 
         await self._events.announce(await self._context.database.run_transaction(steps))
+
+    async def opens(self, work: UnitOfWork, user: Any) -> bool:
+        """Whether an account has such a login, of a provider that is still asked."""
+        providers = {item.name for item in self.config.providers}
+        return any(item.provider in providers for item in await self._identities.list(work, user))
 
     async def forget(self, work: UnitOfWork, user: Any) -> None:
         """Take all logins by other services of an account away."""

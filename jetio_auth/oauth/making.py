@@ -8,6 +8,7 @@ from functools import partial
 from ..backends import JWTAuthenticator
 from ..context import AuthContext
 from ..events import Events
+from ..further_keys import FurtherKeys
 from ..logins import Logins
 from ..settings import Lockout
 from ..tables import OAuthTables
@@ -31,6 +32,7 @@ def make_oauth_logins(
     throttle: Throttle,
     lockout: Lockout,
     prefix: str,
+    further: FurtherKeys,
 ) -> OAuthLogins:
     """`given` is what AuthRouter got: a list of providers, or more than that."""
     config = given if isinstance(given, OAuth) else OAuth(providers=given)
@@ -41,5 +43,5 @@ def make_oauth_logins(
     )
     identities = Identities(context, tables)
     return OAuthLogins(
-        context, config, authenticator, flows, identities, logins, events, throttle, lockout, prefix
+        context, config, authenticator, flows, identities, logins, events, throttle, lockout, prefix, further
     )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -35,6 +36,7 @@ from tests.auth.forum import PASSWORD, SETTINGS, Site, bearer, new_base
 from tests.auth.post import Outbox
 from tests.auth.provider import CLIENT_SECRET
 from tests.auth.remote import Provider
+from tests.auth.soft_key import SoftKey
 from tests.live import LiveServer, serve
 
 CLIENT = "forum/ & co"
@@ -760,6 +762,49 @@ def test_of_two_who_take_the_last_logins_away_one_wins(
         with ThreadPoolExecutor(2) as pool:
             answers = list(pool.map(lambda path: site.client.delete(path, headers=headers), paths))
         assert sorted(answer.status_code for answer in answers) == [204, 409]
+
+
+def test_a_passkey_and_a_login_elsewhere_are_each_a_way_in(
+    server: LiveServer, provider: Provider, database_url: str
+) -> None:
+    """Without a password either may go while the other is there; of two requests at once one is refused."""
+    with forum(server, database_url, known(provider), enable=["passkeys"]) as site:
+        for number in range(3):
+            provider.change(user={**ANN, "sub": f"s{number}", "email": f"s{number}@example.com"})
+            headers = bearer(site.log_in()["access_token"])
+            options = site.client.post("/passkeys/register/options", headers=headers).json()
+            made = {"credential": SoftKey().make(options)}
+            added = site.client.post("/passkeys/register/verify", json=made, headers=headers)
+            [mine] = site.client.get("/oauth/identities", headers=headers).json()
+            paths = [f"/passkeys/{added.json()['id']}", f"/oauth/identities/{mine['id']}"]
+            if number == 2:
+                delete = partial(site.client.delete, headers=headers)
+                with ThreadPoolExecutor(2) as pool:
+                    answers = list(pool.map(delete, paths))
+                assert sorted(answer.status_code for answer in answers) == [204, 409]
+                continue
+            first, last = paths if number else reversed(paths)
+            assert site.client.delete(first, headers=headers).status_code == 204
+            assert site.refusal(site.client.delete(last, headers=headers)) == (409, "last_login")
+
+
+def test_a_login_of_a_provider_that_is_gone_is_no_way_in(
+    server: LiveServer, provider: Provider, sqlite_url: str
+) -> None:
+    """It cannot be asked any more: the other one stays."""
+    model, other = new_user_model(), Provider(server)
+    other.change(user={"sub": "elsewhere"})
+    with forum(server, sqlite_url, known(provider), known(other, "other"), model=model) as site:
+        headers = bearer(site.log_in()["access_token"])
+        begun = site.client.post("/oauth/other/link", headers=headers)
+        assert site.back(site.agree(begun.json()["authorize_url"])).status_code == 303
+    with forum(server, sqlite_url, known(provider), model=model) as site:
+        headers = bearer(site.log_in()["access_token"])
+        listed = site.client.get("/oauth/identities", headers=headers).json()
+        paths = {item["provider"]: f"/oauth/identities/{item['id']}" for item in listed}
+        kept = site.client.delete(paths["idp"], headers=headers)
+        assert site.refusal(kept) == (409, "last_login")
+        assert site.client.delete(paths["other"], headers=headers).status_code == 204
 
 
 def test_adding_and_taking_away_need_a_fresh_login(site: Forum, monkeypatch: pytest.MonkeyPatch) -> None:

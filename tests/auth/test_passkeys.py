@@ -420,6 +420,67 @@ def test_an_account_has_at_most_twenty(quick: Site, monkeypatch: pytest.MonkeyPa
     assert refusal(person.post(f"{REGISTER}/options"), 409) == "too_many_passkeys"
 
 
+async def test_of_many_that_are_made_at_once_none_is_one_too_many(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Options that were got before count for nothing; all passkeys call the account by one handle."""
+    monkeypatch.setattr("jetio_auth.factors.passkeys.MOST", 3)
+    app = new_app(database_url)
+    auth = AuthRouter(User, enable=["passkeys"], lockout=OPEN)
+    auth.register_routes(app)
+    async with app.router.lifespan_context(app):
+        account = {"username": "hoarder", "email": "hoarder@example.com", "password": PASSWORD}
+        await call(app, "POST", "/register", account)
+        login = await call(app, "POST", "/login", {"username": "hoarder", "password": PASSWORD})
+        headers = bearer(json.loads(login.body)["access_token"])
+        begun = await asyncio.gather(
+            *[call(app, "POST", f"{REGISTER}/options", headers=headers) for _ in range(6)]
+        )
+        keys = [SoftKey() for _ in begun]
+        bodies = [
+            {"credential": key.make(json.loads(answer.body))} for key, answer in zip(keys, begun, strict=True)
+        ]
+        assert len({key.handle for key in keys}) == 1
+        answers = await asyncio.gather(
+            *[call(app, "POST", f"{REGISTER}/verify", body, headers=headers) for body in bodies]
+        )
+        assert sorted(answer.status for answer in answers) == [201] * 3 + [409] * 3
+        assert len(json.loads((await call(app, "GET", "/passkeys", headers=headers)).body)) == 3
+        [made, *_] = [key for key, answer in zip(keys, answers, strict=True) if answer.status == 201]
+        options = json.loads((await call(app, "POST", f"{LOGIN}/options")).body)
+        entered = await call(app, "POST", f"{LOGIN}/verify", {"credential": made.answer(options)})
+        assert entered.status == 200
+
+
+def test_a_second_handle_is_refused(quick: Site) -> None:
+    """A challenge that calls the account by another name than its passkeys do makes none."""
+    person = quick.person()
+    options = person.post(f"{REGISTER}/options").json()
+    new_key(person)
+    statement = text("UPDATE jetio_auth_users_passkeys SET handle = 'another'")
+
+    async def rename() -> None:
+        async with quick.app.database.sessions() as session:
+            await session.execute(statement)
+            await session.commit()
+
+    quick.run(rename)
+    answer = person.post(f"{REGISTER}/verify", {"credential": SoftKey().make(options)})
+    assert refusal(answer, 403) == "passkey_refused"
+
+
+def test_an_account_gets_sixty_options_in_a_minute(quick: Site) -> None:
+    """Then it is 429; other accounts go on."""
+    with time_machine.travel(time.time(), tick=False) as clock:
+        person, other = quick.person(), quick.person()
+        statuses = [person.post(f"{REGISTER}/options").status_code for _ in range(60)]
+        assert statuses == [200] * 60
+        assert refusal(person.post(f"{REGISTER}/options"), 429) == "rate_limited"
+        assert other.post(f"{REGISTER}/options").status_code == 200
+        clock.shift(timedelta(seconds=61))
+        assert person.post(f"{REGISTER}/options").status_code == 200
+
+
 def test_changes_take_a_fresh_login_of_the_owner(quick: Site) -> None:
     """Nobody, and an old login, neither make nor remove a passkey."""
     with time_machine.travel(time.time(), tick=False) as clock:
