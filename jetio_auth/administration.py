@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError as PydanticError
 from sqlalchemy import Enum, String
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jetio import FieldError, ValidationError, not_found, parse_key, resource_of, schemas_for
+from jetio import Change, FieldError, ValidationError, not_found, parse_key, resource_of, schemas_for
 
 from .accounts import Accounts, last_admin
 from .context import AuthContext
+from .endpoints.tokens import device_of
+from .events import AuthEvent, Events
 from .model import UserModel
 from .sessions import Sessions
 from .throttle import Limit, Throttle
@@ -22,16 +24,25 @@ __all__ = ["Administration"]
 
 _ADMIN = "admin"
 _COUNTED = ("account", "second factor")
+_SWITCHED = "jetio_auth_switched"
+Ending = Callable[[AsyncSession, Any], Awaitable[None]]
+"""Ends what an account has let in, in the caller's transaction; given the account's key."""
 
 
 class Administration:
     """Each step is part of the caller's transaction, unless it says that it commits."""
 
     def __init__(
-        self, context: AuthContext, accounts: Accounts, throttle: Throttle, sessions: Sessions | None
+        self,
+        context: AuthContext,
+        accounts: Accounts,
+        throttle: Throttle,
+        sessions: Sessions | None,
+        events: Events,
     ) -> None:
         self._context, self._accounts = context, accounts
-        self._throttle, self._sessions = throttle, sessions
+        self._throttle, self._sessions, self._events = throttle, sessions, events
+        self.endings: list[Ending] = []
 
     async def found(self, session: AsyncSession, raw_key: str, *, lock: bool = False) -> Any:
         """The account's row; raises 404."""
@@ -47,14 +58,21 @@ class Administration:
             setattr(user, name, wanted if on else not wanted)
         await session.flush()
         if not on:
-            await self.end_sessions(session, user)
+            await self.end_access(session, getattr(user, self._facts.key))
         await session.refresh(user)
         return user
 
-    async def end_sessions(self, session: AsyncSession, user: Any) -> None:
-        """Log an account out everywhere."""
+    async def end_access(self, session: AsyncSession, key: Any) -> None:
+        """Log an account out everywhere, also where it acts for others, or a program is about to act for it."""
         if self._sessions is not None:
-            await self._sessions.end_all_in(session, getattr(user, self._facts.key))
+            await self._sessions.end_all_in(session, key)
+        for end in self.endings:
+            await end(session, key)
+
+    async def end_borrowed(self, session: AsyncSession, key: Any) -> None:
+        """End the sessions in which somebody acts for others, who is no admin any more."""
+        if self._sessions is not None:
+            await self._sessions.end_borrowed_in(session, key)
 
     async def set_roles(
         self, session: AsyncSession, raw_key: str, roles: Iterable[str]
@@ -70,6 +88,8 @@ class Administration:
         if bool(getattr(user, flag)) is not admin:
             event = "admin.granted" if admin else "admin.revoked"
             setattr(user, flag, admin)
+        if event == "admin.revoked":
+            await self.end_borrowed(session, getattr(user, self._facts.key))
         for name, value in stored.items():
             setattr(user, name, value)
         await session.flush()
@@ -81,6 +101,29 @@ class Administration:
         key = str(getattr(user, self._facts.key))
         for kind in _COUNTED:
             await self._throttle.clear(self._context.database, Limit(kind, key, 1, 1))
+
+    # ---- changes by CRUD -----------------------------------------------------------------------------------
+
+    async def before_update(self, change: Change) -> None:
+        """Whoever is switched off by an update of the row is as much so as by `switch`."""
+        facts, row = self._facts, change.row
+        assert row is not None  # noqa: S101 - it is known before an update
+        was, will = facts.is_on(row), facts.is_on({**row, **change.values})
+        event = None if was is will else _switched(row[facts.key], change, on=will)
+        # With the request: an attempt that lost a race is followed by another one with a change of its own.
+        setattr(change.access.request.state, _SWITCHED, event)
+        if event is not None:
+            await self._events.write(event, change.session)
+            if was:
+                await self.end_access(change.session, row[facts.key])
+
+    async def on_commit(self, change: Change) -> None:
+        """Tell what `before_update` has written."""
+        event = getattr(change.access.request.state, _SWITCHED, None)
+        if event is not None:
+            await self._events.announce(event)
+
+    # ---- rows and roles ------------------------------------------------------------------------------------
 
     async def _locked(self, session: AsyncSession, raw_key: str, *, keeps_admin: bool) -> Any:
         """Admins are locked before the account, as everybody does who takes a right away."""
@@ -126,6 +169,15 @@ class Administration:
     @property
     def _facts(self) -> UserModel:
         return self._context.facts
+
+
+def _switched(key: Any, change: Change, *, on: bool) -> AuthEvent:
+    principal, device = change.principal, device_of(change.access.request)
+    return AuthEvent(
+        name="user.enabled" if on else "user.disabled",
+        user_id=str(key), actor_id=None if principal is None else str(principal.id),
+        address=device.address, agent=device.agent,
+    )  # fmt: skip
 
 
 def _unfit(message: str) -> ValidationError:

@@ -16,7 +16,7 @@ from .events import AuthEvent, Events
 from .grants.refresh import RefreshTokens, TokenReused
 from .model import Account
 from .password_change import PasswordChange
-from .sessions import Device, Kept, Proof, Session, Sessions, claims_of
+from .sessions import Device, Kept, Origin, Proof, Session, Sessions, claims_of
 
 __all__ = ["Condition", "Logins"]
 
@@ -33,6 +33,9 @@ class SecondFactor(Protocol):
         self, account: Account, claims: Claims, device: Device, work: UnitOfWork | None = None
     ) -> None:
         """`work`: the transaction in which to look; None: one of its own."""
+
+Follow = Callable[[UnitOfWork], Awaitable[Origin]]
+"""The first step of the transaction in which a session begins: what it goes back to; raises what refuses it."""
 
 
 class Logins:
@@ -59,17 +62,24 @@ class Logins:
         self.conditions: list[Condition] = []
         self.second_factor: SecondFactor | None = None
 
-    async def open(self, account: Account, extra: Claims, device: Device) -> dict[str, Any]:
-        """The tokens of a new session; commits. Raises what the conditions raise."""
+    async def open(
+        self, account: Account, extra: Claims, device: Device, follow: Follow | None = None
+    ) -> dict[str, Any]:
+        """The tokens of a new session; commits. Raises what the conditions raise.
+
+        `follow` None: the account's owner has just proved who he is.
+        """
         await self.ask(account, extra, device)
         claims = {**await self._claims_for(account), **extra}
         event = self._event("login.ok", self._key(account), device, method=device.method)
         if self.sessions is None:
-            pair = self._pair(account, claims, Proof(method=device.method, at=int(time())))
+            origin = await self._database.run_transaction(follow) if follow is not None else None
+            at = int(time()) if origin is None else origin.proved
+            pair = self._pair(account, claims, Proof(method=device.method, at=at))
             await self._events.record(event)
             return pair
         await self.sessions.forget_expired(self._key(account))
-        steps = partial(self._begin, account, claims, extra, device, event)
+        steps = partial(self._begin, account, claims, extra, device, event, follow)
         pair = await self._database.run_transaction(steps)
         await self._events.announce(event)
         return pair
@@ -99,12 +109,14 @@ class Logins:
         extra: Claims,
         device: Device,
         event: AuthEvent,
+        follow: Follow | None,
         work: UnitOfWork,
     ) -> dict[str, Any]:
         """A session and its tokens: claims that no token can hold leave none behind."""
         await self._ask_again(work, account, extra, device)
-        epoch = self._authenticator.epoch_of(account)
-        kept = await self.required_sessions().begin(work, self._key(account), epoch, device, extra)
+        origin = await follow(work) if follow is not None else None
+        sessions, epoch = self.required_sessions(), self._authenticator.epoch_of(account)
+        kept = await sessions.begin(work, self._key(account), epoch, device, extra, origin=origin)
         issued = await self._refresh.first(work, kept.id, kept.ends) if self._refresh is not None else None
         await self._events.write(event, work)
         return self._pair(account, claims, kept.proof, kept.id, issued)

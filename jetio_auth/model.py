@@ -122,17 +122,18 @@ class UserModel:
 
     def is_active(self, account: Mapping[str, Any]) -> bool:
         """Whether the account may be used: no column of its state says otherwise."""
-        return self._is_on(account) and self.approval_of(account) == APPROVED
+        return self.is_on(account) and self.approval_of(account) == APPROVED
 
     def may_prove(self, account: Mapping[str, Any]) -> bool:
         """Whether its owner may prove who he is: whoever waits for approval is told so, and nobody else is."""
-        return self._is_on(account) and self.approval_of(account) in (APPROVED, PENDING)
+        return self.is_on(account) and self.approval_of(account) in (APPROVED, PENDING)
 
     def approval_of(self, account: Mapping[str, Any]) -> str:
         """`pending`, `approved` or `rejected`; where nobody decides, all are approved."""
         return APPROVED if self.approval is None else str(account[self.approval])
 
-    def _is_on(self, account: Mapping[str, Any]) -> bool:
+    def is_on(self, account: Mapping[str, Any]) -> bool:
+        """Whether nobody has switched the account off."""
         return all(bool(account[name]) is wanted for name, wanted in self.switches.items())
 
     def is_usable_admin(self, account: Mapping[str, Any]) -> bool:

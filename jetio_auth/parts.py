@@ -190,7 +190,9 @@ class AuthParts:
         if options.database is not None:
             self.finder = ApartAuthenticator(self.finder, self._context)
         sessions = self.logins.sessions
-        self.administration = Administration(self._context, self.accounts, throttle, sessions)
+        self.administration = Administration(self._context, self.accounts, throttle, sessions, self.events)
+        if self._has("device_login") and key is not None and sessions is None:
+            self.administration.endings.append(self.devices.revoke_in)
         self.impersonation = Impersonation(
             self._context, self.authenticator, self._claims_of, sessions, self.events
         )
@@ -202,7 +204,6 @@ class AuthParts:
         hooks: dict[str, Callable[[Change], Awaitable[None]]] = {"before_delete": self._keep_an_admin}
         if has_state(self.user_model) or self._has("verify_email"):
             hooks["before_update"] = self._before_update
-        if self._has("verify_email"):
             hooks["on_commit"] = self._on_commit
         guard_model(self.user_model, options.admin_field, options.login_fields, floor, hooks)
 
@@ -300,11 +301,14 @@ class AuthParts:
 
     async def _before_update(self, change: Change) -> None:
         await self.accounts.keep_an_admin(change)
+        await self.administration.before_update(change)
         if self.mailing is not None:
             await self.mailing.before_update(change)
 
     async def _on_commit(self, change: Change) -> None:
-        await self.required_mailing().on_commit(change)
+        await self.administration.on_commit(change)
+        if self._has("verify_email"):
+            await self.required_mailing().on_commit(change)
 
     async def _claims_of(self, account: Account) -> Mapping[str, Any]:
         if self._extra_claims is None:

@@ -18,7 +18,7 @@ from .context import AuthContext
 from .tables import SessionTables
 from .transports import refused
 
-__all__ = ["Device", "Kept", "Proof", "Session", "Sessions", "claims_of"]
+__all__ = ["Device", "Kept", "Origin", "Proof", "Session", "Sessions", "claims_of"]
 
 _AMR = {
     "password": ("pwd",),
@@ -92,6 +92,14 @@ class Kept:
     claims: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The login that another one goes back to, which is no fresher and lasts no longer; in seconds since 1970."""
+
+    proved: int
+    ends: int | None = None
+
+
 class Sessions:
     """The logins of accounts.
 
@@ -125,13 +133,22 @@ class Sessions:
                 .where(or_(bindparam("sid", type_=columns.id.type).is_(None), columns.id != bindparam("sid")))
                 .values(ended=now)
             ),
+            "end borrowed": lambda: (
+                update(table)
+                .where(columns.actor_id == bindparam("user", type_=columns.actor_id.type))
+                .where(columns.ended.is_(None))
+                .values(ended=now)
+            ),
             "renew": lambda: (
                 update(table)
                 .where(own, columns.id == bindparam("sid"), *lasting)
                 .values(epoch=bindparam("v_epoch"), seen=now)
             ),
-            "kept": lambda: select(columns.expires, columns.method, columns.created, columns.claims).where(
+            "kept": lambda: select(columns.expires, columns.method, columns.proved, columns.claims).where(
                 own, columns.id == bindparam("sid"), *lasting
+            ),
+            "held": lambda: (
+                select(columns.expires).where(own, columns.id == bindparam("sid"), *lasting).with_for_update()
             ),
         }
 
@@ -142,25 +159,37 @@ class Sessions:
         epoch: str,
         device: Device,
         claims: Mapping[str, Any],
+        *,
         seconds: int | None = None,
+        origin: Origin | None = None,
+        actor: Any = None,
     ) -> Kept:
-        """A new session of an account; `seconds` None: as long as sessions last."""
+        """A new session of an account; `seconds` None: as long as sessions last.
+
+        `origin` None: its owner has just proved who he is. `actor` is the admin who acts in his name.
+        """
         now, sid = int(time()), secrets.token_urlsafe(16)
         ends = now + (self._seconds if seconds is None else seconds)
+        proved = now
+        if origin is not None:
+            proved = origin.proved
+            ends = ends if origin.ends is None else min(ends, origin.ends)
         values = {
             "id": sid,
             "user_id": user,
             "epoch": epoch,
             "method": device.method,
             "created": now,
+            "proved": proved,
             "seen": now,
             "expires": ends,
             "address": device.address,
             "agent": device.agent,
             "claims": json.dumps(dict(claims)) if claims else None,
+            "actor_id": actor,
         }
         await work.run(self._query("begin"), {f"v_{name}": value for name, value in values.items()})
-        return Kept(id=sid, ends=ends, proof=Proof(method=device.method, at=now))
+        return Kept(id=sid, ends=ends, proof=Proof(method=device.method, at=proved))
 
     async def forget_expired(self, user: Any) -> None:
         """Drop what has ended by itself. A transaction of its own: it locks rows that a login need not wait for."""
@@ -181,14 +210,32 @@ class Sessions:
         result = await work.run(self._query("end"), {"user": user, "sid": sid, "now": int(time())})
         return result.count > 0
 
+    async def ends_of(self, work: UnitOfWork, user: Any, sid: str | None) -> int | None:
+        """When a session of an account ends, which nobody ends before this transaction; None where it is over."""
+        query = self._query("held")
+        rows = query.decode(await work.run(query, {"user": user, "sid": sid, "now": int(time())}))
+        return rows[0][0] if rows else None
+
     async def end_others(self, work: UnitOfWork, user: Any, sid: str | None) -> None:
-        """End all sessions of an account but this one; None: all."""
-        await work.run(self._query("end others"), {"user": user, "sid": sid, "now": int(time())})
+        """End all sessions of an account but this one, and those in which it acts for others; None: all.
+
+        The account is locked first: a session that begins now is seen, or sees what it goes back to ended.
+        """
+        await self._context.locked(work, user)
+        values = {"user": user, "now": int(time())}
+        await work.run(self._query("end others"), {**values, "sid": sid})
+        await work.run(self._query("end borrowed"), values)
 
     async def end_all_in(self, session: AsyncSession, user: Any) -> None:
-        """End all sessions of an account in the caller's transaction."""
+        """End all sessions of an account in the caller's transaction, and those in which it acts for others."""
         values = {"user": user, "sid": None, "now": int(time())}
+        await session.execute(self._context.facts.select_by_key().with_for_update(), {"key": user})
         await session.execute(self._statements["end others"](), values)
+        await self.end_borrowed_in(session, user)
+
+    async def end_borrowed_in(self, session: AsyncSession, user: Any) -> None:
+        """End the sessions in which this account acts for others, in the caller's transaction."""
+        await session.execute(self._statements["end borrowed"](), {"user": user, "now": int(time())})
 
     async def renew(self, work: UnitOfWork, user: Any, sid: str, epoch: str) -> Kept:
         """Keep a session through a change of the password; raises 401 `token_revoked` where it is over."""
@@ -198,8 +245,8 @@ class Sessions:
         rows = query.decode(await work.run(query, {"user": user, "sid": sid, "now": now}))
         if not rows:  # it was ended between the login and this
             raise refused("The session is over", code="token_revoked")
-        ends, method, created, claims = rows[0]
-        return Kept(id=sid, ends=ends, proof=Proof(method=method, at=created), claims=claims)
+        ends, method, proved, claims = rows[0]
+        return Kept(id=sid, ends=ends, proof=Proof(method=method, at=proved), claims=claims)
 
     @property
     def _database(self) -> Database:
@@ -210,7 +257,8 @@ class Sessions:
 
 
 _BEGUN = (
-    "id", "user_id", "epoch", "method", "created", "seen", "expires", "address", "agent", "claims",
+    "id", "user_id", "epoch", "method", "created", "proved", "seen", "expires", "address", "agent", "claims",
+    "actor_id",
 )  # fmt: skip
 
 

@@ -105,7 +105,10 @@ def events_table(users: Table) -> Table:
 
 
 def session_tables(user_key: Column[Any]) -> SessionTables:
-    """Times are seconds since 1970. They go with the account: no token outlives it."""
+    """Times are seconds since 1970; `proved`: when somebody last said who he is; `actor_id`: who acts in his name.
+
+    They go with the account: no token outlives it.
+    """
     users: Any = user_key.table
     sessions = _table(
         "sessions",
@@ -117,12 +120,14 @@ def session_tables(user_key: Column[Any]) -> SessionTables:
         Column("epoch", String(16), nullable=False),
         Column("method", String(40), nullable=False),
         Column("created", BigInteger, nullable=False),
+        Column("proved", BigInteger, nullable=False),
         Column("seen", BigInteger, nullable=False),
         Column("expires", BigInteger, nullable=False),
         Column("ended", BigInteger),
         Column("address", String(45)),
         Column("agent", String(200)),
         Column("claims", Text),
+        Column("actor_id", user_key.type, index=True),
     )
     tokens = _table(
         "refresh_tokens",
@@ -287,7 +292,10 @@ def _owner(user_key: Column[Any]) -> Column[Any]:
 
 
 def device_table(user_key: Column[Any]) -> Table:
-    """Programs that asked to be let in; times are seconds since 1970, `polled` is in milliseconds."""
+    """Programs that asked to be let in; times are seconds since 1970, `polled` is in milliseconds.
+
+    `session_id` and `proved` are of the login that approved; `last`: that one ends when the program has its own.
+    """
     users: Any = user_key.table
     return _table(
         "devices",
@@ -303,6 +311,9 @@ def device_table(user_key: Column[Any]) -> Table:
         Column("user_id", user_key.type, ForeignKey(user_key, ondelete="CASCADE"), index=True),
         Column("epoch", String(16)),
         Column("method", String(40)),
+        Column("session_id", String(32)),
+        Column("proved", BigInteger),
+        Column("last", Boolean),
         Column("address", String(45)),
         Column("agent", String(200)),
     )

@@ -42,6 +42,7 @@ def promotion_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
     ) -> AdminChanged:
         """Take the admin right away; never from the last admin."""
         key = await auth.accounts.set_admin(session, id, admin=False)
+        await auth.administration.end_borrowed(session, key)
         await told("admin.revoked", key, request, principal, session, later)
         return AdminChanged(message="User is no longer an admin", user_id=key)
 

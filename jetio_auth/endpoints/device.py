@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from jetio import (
     Endpoint,
@@ -52,6 +52,14 @@ class CliLoginStatus(BaseModel):
     refresh_expires_in: int | None = Field(default=None, description="Seconds")
 
 
+class CliLoginApproval(BaseModel):
+    """How a program is let in."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    log_out: bool = Field(default=False, description="End your own login when the program has its tokens")
+
+
 class CliLoginApproved(BaseModel):
     """What was decided."""
 
@@ -95,9 +103,12 @@ def device_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
             return JsonResponse({"status": "rejected", "token": None}, headers=NO_STORE)
         return JsonResponse(_shown(pair), headers=NO_STORE)
 
-    async def approve_cli_login(code: str, request: Request, principal: Principal) -> JsonResponse:
+    async def approve_cli_login(
+        code: str, request: Request, principal: Principal, body: CliLoginApproval | None = None
+    ) -> JsonResponse:
         """Let the program that shows this code log in as you."""
-        await devices.approve(code, principal, device_of(request))
+        last = body is not None and body.log_out
+        await devices.approve(code, principal, device_of(request), last=last)
         return JsonResponse({"status": "approved"}, headers=NO_STORE)
 
     async def reject_cli_login(code: str, request: Request, principal: Principal) -> None:

@@ -90,8 +90,8 @@ def user_admin_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
         id: str, request: Request, principal: Principal, session: AsyncSession, later: BackgroundTasks
     ) -> JsonResponse:
         """Log an account out everywhere."""
-        user = await work.found(session, id)
-        await work.end_sessions(session, user)
+        user = await work.found(session, id, lock=True)
+        await work.end_access(session, getattr(user, auth.accounts.facts.key))
         await told(session, later, event("session.ended", user, request, principal))
         return JsonResponse(document_of(user))
 

@@ -6,12 +6,14 @@ import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import time
 from typing import Any
 
-from sqlalchemy import BigInteger, Executable, Table, bindparam, delete, insert, or_, select, update
+from sqlalchemy import BigInteger, Boolean, Executable, Table, bindparam, delete, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from jetio import ConstraintViolated, Database, Principal, Problem, not_found
+from jetio import ConstraintViolated, Database, Principal, Problem, UnitOfWork, not_found
 
 from ..accounts import invalid_credentials
 from ..backends import JWTAuthenticator
@@ -20,7 +22,7 @@ from ..events import AuthEvent, Events
 from ..logins import Logins
 from ..model import Account
 from ..policies import has_two_factors
-from ..sessions import Device
+from ..sessions import Device, Origin
 from ..throttle import Limit, Throttle, is_local, origin
 
 __all__ = ["INTERVAL", "LASTS", "Asked", "Challenge", "DeviceLogins", "Rejected", "code_of"]
@@ -61,6 +63,20 @@ class Asked:
         return self.status in ("pending", "approved") and self.expires <= time()
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A challenge as its program finds it: what was decided, and by which login."""
+
+    status: str
+    expires: int
+    user_id: Any
+    epoch: str
+    method: str
+    session_id: str | None
+    proved: int
+    last: bool
+
+
 class DeviceLogins:
     """Challenges, from the question to the collected session; each row stays for `days`, without its secret."""
 
@@ -90,13 +106,17 @@ class DeviceLogins:
                 .where(*own, or_(c.polled.is_(None), c.polled <= bindparam("early", type_=BigInteger)))
                 .values(polled=now)
             ),
-            "held": lambda: select(c.status, c.expires, c.user_id, c.epoch, c.method).where(*own),
+            "held": lambda: select(*(c[name] for name in _Held.__slots__)).where(*own),
             "take": lambda: (
                 update(table)
                 .where(*own, c.status == bindparam("was"))
                 .values(status=bindparam("becomes"), secret=None, redeemed=now)
             ),
-            "refuse": lambda: update(table).where(c.code == bindparam("code_")).values(status="rejected"),
+            "revoke": lambda: (
+                update(table)
+                .where(c.user_id == bindparam("user", type_=c.user_id.type), c.status == "approved")
+                .values(status="rejected")
+            ),
             "approve": lambda: (
                 update(table)
                 .where(*open_)
@@ -106,6 +126,9 @@ class DeviceLogins:
                     user_id=bindparam("user", type_=c.user_id.type),
                     epoch=bindparam("v_epoch"),
                     method=bindparam("v_method"),
+                    session_id=bindparam("v_session", type_=c.session_id.type),
+                    proved=bindparam("v_proved", type_=BigInteger),
+                    last=bindparam("v_last", type_=Boolean),
                 )
             ),
             "reject": lambda: update(table).where(*open_).values(status="rejected", decided=now),
@@ -145,39 +168,62 @@ class DeviceLogins:
         and `Rejected` once. The account is judged again now: tokens are made here and stored nowhere.
         """
         values = {"code_": code_of(code), "hash_": _hash(secret)}
-        status, expires, user, epoch, method = await self._polled(values)
-        if status == "rejected":
+        held = await self._polled(values)
+        if held.status == "rejected":
             await self._take(values, "rejected", "rejected")
             raise Rejected
-        if expires <= time():
+        if held.expires <= time():
             raise expired()
-        if status == "pending":
+        if held.status == "pending":
             return None
-        await self._take(values, "approved", "redeemed")
-        account = await self._account(user)
-        if account is None or not self._authenticator.accepts(account, epoch):
-            await self._alone("refuse", {"code_": values["code_"]})
-            await self._events.record(
-                self._event("device.rejected", user, device, code=values["code_"], reason="account")
-            )
-            raise Rejected
-        pair = await self._logins.open(account, {}, replace(device, method=method))
-        await self._events.record(self._event("device.redeemed", user, device, code=values["code_"]))
+        try:
+            return await self._open(values, held, device)
+        except Problem as problem:
+            if problem.status not in (401, 403):
+                raise
+        await self._take(values, "approved", "rejected")
+        told = self._event("device.rejected", held.user_id, device, code=values["code_"], reason="account")
+        await self._events.record(told)
+        raise Rejected
+
+    async def _open(self, values: Mapping[str, Any], held: _Held, device: Device) -> dict[str, Any]:
+        """The tokens of an approved login; raises 401 or 403 for one that stands on nothing any more."""
+        account = await self._account(held.user_id)
+        if account is None or not self._authenticator.accepts(account, held.epoch):
+            raise invalid_credentials()
+        own, redeem = replace(device, method=held.method), partial(self._redeem, values, held)
+        pair = await self._logins.open(account, {}, own, redeem)
+        await self._events.record(self._event("device.redeemed", held.user_id, device, code=values["code_"]))
         return pair
 
-    async def _polled(self, values: Mapping[str, Any]) -> tuple[str, int, Any, str, str]:
-        now, held = time(), self._query("held")
+    async def _redeem(self, values: Mapping[str, Any], held: _Held, work: UnitOfWork) -> Origin:
+        """Use the challenge up, while the login lasts that has approved it; raises 404 where another was quicker."""
+        given = {**values, "was": "approved", "becomes": "redeemed", "now": int(time())}
+        if not (await work.run(self._query("take"), given)).count:
+            raise not_found()
+        sessions = self._logins.sessions
+        if sessions is None:
+            return Origin(proved=held.proved)
+        ends = await sessions.ends_of(work, held.user_id, held.session_id)
+        if ends is None or held.session_id is None:
+            raise invalid_credentials()
+        if held.last:
+            await sessions.end(work, held.user_id, held.session_id)
+        return Origin(proved=held.proved, ends=ends)
+
+    async def _polled(self, values: Mapping[str, Any]) -> _Held:
+        now, query = time(), self._query("held")
         times = {"now": int(now * 1000), "early": int((now - _EARLY) * 1000)}
         async with self._database.transaction() as work:
             counted = (await work.run(self._query("poll"), {**values, **times})).count > 0
-            rows = held.decode(await work.run(held, values))
+            rows = query.decode(await work.run(query, values))
         if not rows:
             raise not_found()
-        [found] = rows
-        if not counted and found[0] == "pending":
+        held = _Held(*rows[0])
+        if not counted and held.status == "pending":
             detail = f"Ask every {INTERVAL} seconds, not more often"
             raise Problem(429, "rate_limited", detail, headers={"Retry-After": str(INTERVAL)})
-        return found  # type: ignore[no-any-return]
+        return held
 
     async def _take(self, values: Mapping[str, Any], was: str, becomes: str) -> None:
         """Of several who ask at once one gets the answer, and the secret is over; 404 for the others."""
@@ -198,8 +244,11 @@ class DeviceLogins:
         await self._throttle.forgive(self._database, guess)
         return Asked(**dict(zip(Asked.__slots__, rows[0], strict=True)))
 
-    async def approve(self, code: str, principal: Principal, device: Device) -> None:
-        """Let the program log in as this caller; commits. Raises as `reject` does."""
+    async def approve(self, code: str, principal: Principal, device: Device, *, last: bool = False) -> None:
+        """Let the program log in as this caller; commits. Raises as `reject` does.
+
+        `last`: the caller has logged in for nothing else, and is logged out when the program has its tokens.
+        """
         account = await self._account(principal.id)
         if account is None:  # pragma: no cover - deleted in the moment since its token was looked up
             raise invalid_credentials()
@@ -207,7 +256,10 @@ class DeviceLogins:
         method = "device+mfa" if has_two_factors(principal) else "device"
         await self._logins.ask(account, {}, replace(device, method=method))
         epoch = self._authenticator.epoch_of(account)
-        own = {"user": principal.id, "v_epoch": epoch, "v_method": method}
+        own = {
+            "user": principal.id, "v_epoch": epoch, "v_method": method, "v_last": last,
+            "v_session": principal.claims.get("sid"), "v_proved": principal.claims["auth_time"],
+        }  # fmt: skip
         await self._decide("approve", "device.approved", code, principal, device, own)
 
     async def reject(self, code: str, principal: Principal, device: Device) -> None:
@@ -231,6 +283,10 @@ class DeviceLogins:
             raise Problem(409, "conflict", "This login has been decided already")
         told = self._event(event, principal.id, device, code=asked.code, asked_from=asked.address)
         await self._events.record(told)
+
+    async def revoke_in(self, session: AsyncSession, user: Any) -> None:
+        """Let no program in that this account has approved, in the caller's transaction."""
+        await session.execute(self._statements["revoke"](), {"user": user})
 
     # ---- limits --------------------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ class Impersonation:
         )  # fmt: skip
 
         async def steps(work: UnitOfWork) -> str:
-            sid = await self._begin(work, account, device, seconds)
+            sid = await self._begin(work, account, admin, device, seconds)
             await self._events.write(event, work)
             return self._authenticator.issue(account, claims, seconds, sid=sid, by=admin)
 
@@ -78,9 +78,14 @@ class Impersonation:
             raise Problem(409, "account_inactive", "This account may not be used")
         return account, admin
 
-    async def _begin(self, work: UnitOfWork, account: Account, device: Device, seconds: int) -> str | None:
-        """Its owner sees it among the sessions, and can end it there."""
+    async def _begin(
+        self, work: UnitOfWork, account: Account, admin: Account, device: Device, seconds: int
+    ) -> str | None:
+        """Its owner sees it among the sessions and can end it there; it ends with the admin's right, too."""
         if self._sessions is None:
             return None
-        key, epoch = account[self._context.facts.key], self._authenticator.epoch_of(account)
-        return (await self._sessions.begin(work, key, epoch, device, {}, seconds)).id
+        own, epoch = self._context.facts.key, self._authenticator.epoch_of(account)
+        kept = await self._sessions.begin(
+            work, account[own], epoch, device, {}, seconds=seconds, actor=admin[own]
+        )
+        return kept.id

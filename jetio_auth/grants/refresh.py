@@ -62,13 +62,13 @@ class _Held:
     epoch: str
     claims: str | None
     method: str
-    created: int
+    proved: int
     account: Account
 
     @property
     def session(self) -> Kept:
         """The session, as it goes on."""
-        proof = Proof(method=self.method, at=self.created)
+        proof = Proof(method=self.method, at=self.proved)
         return Kept(id=self.sid, ends=self.session_expires, proof=proof, claims=self.claims)
 
 
@@ -135,7 +135,7 @@ class RefreshTokens:
         )
         own = (
             tokens.c.used, tokens.c.expires, sessions.c.id, sessions.c.ended,
-            sessions.c.expires, sessions.c.epoch, sessions.c.claims, sessions.c.method, sessions.c.created,
+            sessions.c.expires, sessions.c.epoch, sessions.c.claims, sessions.c.method, sessions.c.proved,
         )  # fmt: skip
         columns = [facts.columns[name] for name in facts.fetched]
         labelled = [column.label(f"c{place}") for place, column in enumerate((*own, *columns))]
@@ -220,9 +220,9 @@ class RefreshTokens:
         rows = query.decode(await work.run(query, {"hash_": hashed}))
         if not rows:
             raise refused("The refresh token is not known")
-        used, expires, sid, ended, ends, epoch, claims, method, created, *row = rows[0]
+        used, expires, sid, ended, ends, epoch, claims, method, proved, *row = rows[0]
         account = self._context.facts.account(row)
-        return _Held(used, expires, sid, ended, ends, epoch, claims, method, created, account)
+        return _Held(used, expires, sid, ended, ends, epoch, claims, method, proved, account)
 
     async def _insert(self, work: UnitOfWork, token: str, sid: str, session_expires: int) -> int:
         expires = min(int(time()) + self._seconds, session_expires)

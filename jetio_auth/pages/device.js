@@ -68,13 +68,16 @@
   }));
 
   const decide = (method, said, kind) => safely(async () => {
-    const answer = await ask(method, data.decide);
-    if (answer.code === "fresh_login_required" || answer.code === "token_expired") return again("Log in again to decide.");
+    const own = token && !data.cookies && data.logout;
+    const approves = method === "PATCH";
+    const answer = await ask(method, data.decide, own && approves ? { log_out: true } : undefined);
+    if (["fresh_login_required", "mfa_required", "token_expired", "token_revoked"].includes(answer.code)) return again("Log in again to decide.");
     if (!answer.ok) return tell(answer.detail, "bad");
     at("question").hidden = at("decision").hidden = true;
     document.querySelector("h1").textContent = said;
     tell("You can close this page.", kind);
-    if (token && !data.cookies && data.logout) await ask("POST", data.logout).catch(() => null);
+    // The program's login goes back to this one, which ends when the program has its own.
+    if (own && !approves) await ask("POST", data.logout).catch(() => null);
     token = null;
   });
 

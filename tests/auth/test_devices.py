@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from jetio import ConfigError, Settings
-from jetio_auth import AuthRouter, JetioAuthMixin
+from jetio_auth import AuthRouter, JetioAuthMixin, JWTConfig
 from jetio_auth.grants.device import Challenge, code_of
 from tests.auth.forum import PASSWORD, Person, Site, User, bearer, call, new_app, new_base, serving
 from tests.auth.test_factors import switch_on
@@ -58,6 +58,7 @@ def _forum(url: str, extra: Sequence[str] = ()) -> Any:
     auth = AuthRouter(User, enable=["device_login", *extra])
     auth.register_routes(app)
     auth.register_admin_routes(app)
+    auth.register_user_routes(app)
     return serving(app, auth)
 
 
@@ -275,6 +276,128 @@ def test_a_program_is_let_in_as_strongly_as_whoever_lets_it_in(sqlite_url: str) 
         pair = program.poll().json()
         claims = site.auth.authenticator.codec.decode(pair["token"])
         assert claims["amr"] == ["device", "mfa"]
+
+
+def _claims(site: Site, token: str) -> dict[str, Any]:
+    found: dict[str, Any] = dict(site.auth.authenticator.codec.decode(token))
+    return found
+
+
+def _let_in(site: Site, token: str) -> dict[str, Any]:
+    """What a program collects that the owner of a token has let in."""
+    program = Program(site)
+    assert site.client.patch(program.place, headers=bearer(token)).status_code == 200
+    pair: dict[str, Any] = program.poll().json()
+    return pair
+
+
+def test_a_programs_login_is_no_fresher_than_its_approval(quick: Site) -> None:
+    """It is as old as the proof that it goes back to, also after a refresh, and lasts no longer than that session."""
+    with time_machine.travel(time.time(), tick=False) as clock:
+        ann = quick.person("ann")
+        proved = _claims(quick, ann.token)["auth_time"]
+        clock.shift(timedelta(minutes=10))
+        pair = _let_in(quick, ann.token)
+        after = quick.client.post("/refresh", json={"refresh_token": pair["refresh_token"]}).json()
+        for token in (pair["token"], after["access_token"]):
+            assert _claims(quick, token)["auth_time"] == proved
+        listed = quick.client.get("/sessions", headers=bearer(pair["token"])).json()
+        created = {item["method"]: item["created_at"] for item in listed}
+        assert created["device"] != created["password"]
+        clock.shift(timedelta(minutes=5))
+        program = Program(quick)
+        refused = quick.client.patch(program.place, headers=bearer(pair["token"]))
+        assert (refused.status_code, refused.json()["code"]) == (401, "fresh_login_required")
+
+
+def test_a_programs_session_ends_with_the_one_that_let_it_in(sqlite_url: str) -> None:
+    """However a chain of programs goes on, the longest that a session may last is counted from the login."""
+    jwt = JWTConfig(session_max=300, refresh_token_expiry=300)
+    app = new_app(sqlite_url)
+    auth = AuthRouter(User, enable=["device_login"], jwt=jwt)
+    auth.register_routes(app)
+    with serving(app, auth) as site, time_machine.travel(time.time(), tick=False) as clock:
+        ann = site.person("ann")
+        clock.shift(timedelta(seconds=200))
+        first = _let_in(site, ann.token)
+        second = _let_in(site, first["token"])
+        assert second["refresh_expires_in"] == 100
+        clock.shift(timedelta(seconds=100))
+        for pair in (first, second):
+            assert site.client.get("/me", headers=bearer(pair["token"])).status_code == 401
+            refresh = {"refresh_token": pair["refresh_token"]}
+            assert site.client.post("/refresh", json=refresh).status_code == 401
+
+
+def test_without_sessions_a_programs_login_is_no_fresher_either(sqlite_url: str) -> None:
+    """The proof goes with the token; and a program that was approved before the account was off is not let in."""
+    app = new_app(sqlite_url)
+    auth = AuthRouter(User, enable=["device_login"], disable=["sessions", "refresh"])
+    auth.register_routes(app)
+    auth.register_admin_routes(app)
+    with serving(app, auth) as site, time_machine.travel(time.time(), tick=False) as clock:
+        ann, program = site.person("ann"), Program(site)
+        clock.shift(timedelta(minutes=10))
+        pair = _let_in(site, ann.token)
+        assert _claims(site, pair["token"])["auth_time"] == _claims(site, ann.token)["auth_time"]
+        assert ann.request("PATCH", program.place).json()["code"] == "expired"
+        late, admin = Program(site), site.admin()
+        assert ann.request("PATCH", late.place).status_code == 200
+        for way in ("disable", "enable"):
+            assert admin.post(f"/admin/users/{ann.id}/{way}").status_code == 200
+        assert late.poll().json() == {"status": "rejected", "token": None}
+
+
+@pytest.mark.parametrize(
+    "end", ["everywhere", "others", "one", "logout", "by an admin", "off and on", "updated off and on"]
+)
+def test_whoever_is_logged_out_lets_nobody_in(quick: Site, end: str) -> None:
+    """A program that was approved in a session which is over since gets no token, and its code is used up."""
+    admin, ann, program = quick.admin(), quick.person("ann"), Program(quick)
+    other = quick.login(ann.username).json()["access_token"]
+    assert ann.request("PATCH", program.place).status_code == 200
+    if end == "everywhere":
+        assert quick.client.delete("/sessions?all=true", headers=bearer(other)).status_code == 204
+    elif end == "others":
+        assert quick.client.delete("/sessions", headers=bearer(other)).status_code == 204
+    elif end == "one":
+        sid = _claims(quick, ann.token)["sid"]
+        assert quick.client.delete(f"/sessions/{sid}", headers=bearer(other)).status_code == 204
+    elif end == "logout":
+        assert ann.post("/logout").status_code == 200
+    elif end == "by an admin":
+        assert admin.post(f"/admin/users/{ann.id}/revoke-sessions").status_code == 200
+    elif end == "off and on":
+        for way in ("disable", "enable"):
+            assert admin.post(f"/admin/users/{ann.id}/{way}").status_code == 200
+    else:
+        for value in (False, True):
+            assert admin.patch(f"/users/{ann.id}", {"is_active": value}).status_code == 200
+    assert program.poll().json() == {"status": "rejected", "token": None}
+    assert program.poll().status_code == 404
+    [stored] = rows(quick)
+    assert (stored["status"], stored["secret"]) == ("rejected", None)
+
+
+def test_a_login_for_the_program_alone_ends_with_it(site: Site) -> None:
+    """`log_out` ends the session that approves when the program has its tokens, and not before."""
+    ann, program = site.person("ann"), Program(site)
+    assert ann.request("PATCH", program.place, json={"log_out": True}).status_code == 200
+    assert ann.get("/me").status_code == 200
+    pair = program.poll().json()
+    assert ann.get("/me").status_code == 401
+    listed = site.client.get("/sessions", headers=bearer(pair["token"])).json()
+    assert [item["method"] for item in listed] == ["device"]
+
+
+def test_a_second_factor_of_meanwhile_refuses_the_program(sqlite_url: str) -> None:
+    """It was approved by one factor: it is told no, and gets nothing with which it could go on."""
+    with _forum(sqlite_url, extra=["totp"]) as site:
+        ann, program = site.person("ann"), Program(site)
+        assert ann.request("PATCH", program.place).status_code == 200
+        switch_on(ann)
+        assert program.poll().json() == {"status": "rejected", "token": None}
+        assert program.poll().status_code == 404
 
 
 def test_limits_by_address(sqlite_url: str) -> None:

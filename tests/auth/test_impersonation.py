@@ -21,6 +21,7 @@ def _forum(url: str, **options: Any) -> Any:
     auth = AuthRouter(User, enable=["impersonation", "device_login"], **options)
     auth.register_routes(app)
     auth.register_admin_routes(app)
+    auth.register_user_routes(app)
     return serving(app, auth)
 
 
@@ -82,6 +83,28 @@ def test_the_token_ends_with_its_ground(site: Site, end: str) -> None:
     else:
         person = admin if end == "admin's password" else ann
         assert person.post("/change-password", change).status_code == 200
+    refused = borrowed.get("/me")
+    assert (refused.status_code, refused.json()["code"]) == (401, "token_revoked")
+
+
+@pytest.mark.parametrize("end", ["disabled", "updated", "demoted", "roles", "logged out"])
+def test_what_has_ended_does_not_begin_again(site: Site, end: str) -> None:
+    """An admin who is off or demoted, and on or promoted again, has none of the tokens from before."""
+    chief, admin, ann = site.admin(), site.admin(), site.person("ann")
+    borrowed = minted(admin, ann)
+    steps: list[tuple[str, str, Any]] = {
+        "disabled": [(f"users/{admin.id}/disable", "POST", None), (f"users/{admin.id}/enable", "POST", None)],
+        "demoted": [(f"{admin.id}/remove-admin", "POST", None), (f"{admin.id}/make-admin", "POST", None)],
+        "roles": [(f"users/{admin.id}/roles", "PUT", {"roles": roles}) for roles in ([], ["admin"])],
+        "logged out": [(f"users/{admin.id}/revoke-sessions", "POST", None)],
+        "updated": [],
+    }[end]
+    for path, method, body in steps:
+        assert chief.request(method, f"/admin/{path}", json=body).status_code == 200
+    if end == "updated":
+        for value in (False, True):
+            assert chief.patch(f"/users/{admin.id}", {"is_active": value}).status_code == 200
+    assert ann.get("/me").status_code == 200
     refused = borrowed.get("/me")
     assert (refused.status_code, refused.json()["code"]) == (401, "token_revoked")
 

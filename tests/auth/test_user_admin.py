@@ -22,6 +22,7 @@ def _forum(url: str, model: Any = User, **options: Any) -> Any:
     auth = AuthRouter(model, lockout=Lockout(failures=3), **options)
     auth.register_routes(app)
     auth.register_admin_routes(app)
+    auth.register_user_routes(app)
     return serving(app, auth)
 
 
@@ -58,6 +59,24 @@ def test_an_account_is_switched_off_and_on(site: Site) -> None:
     assert site.login(ann.username).status_code == 200
     by = str(admin.id)
     assert events(admin, ann) == [("user.disabled", by), ("user.enabled", by)]
+
+
+def test_an_update_of_the_row_switches_an_account_off_and_on(site: Site) -> None:
+    """As the route does it: an event, told once it is lasting, and no session goes on. Other updates are no event."""
+    admin, ann = site.admin(), site.person("ann")
+    told: list[str] = []
+    site.auth.on("user.*", lambda event: told.append(event.name))
+    off = admin.patch(f"/users/{ann.id}", {"is_active": False})
+    assert (off.status_code, off.json()["is_active"]) == (200, False)
+    for body in ({"is_active": False}, {"age": 30}):
+        assert admin.patch(f"/users/{ann.id}", body).status_code == 200
+    assert admin.patch(f"/users/{ann.id}", {"is_active": True}).status_code == 200
+    assert ann.get("/me").json()["code"] == "token_revoked"
+    by = str(admin.id)
+    assert events(admin, ann) == [("user.disabled", by), ("user.enabled", by)]
+    assert told == ["user.disabled", "user.enabled"]
+    assert admin.patch(f"/users/{admin.id}", {"is_active": False}).json()["code"] == "last_admin"
+    assert admin.get("/me").status_code == 200
 
 
 def test_an_account_is_unlocked(site: Site) -> None:
