@@ -34,6 +34,7 @@ class SecondFactor(Protocol):
     ) -> None:
         """`work`: the transaction in which to look; None: one of its own."""
 
+
 Follow = Callable[[UnitOfWork], Awaitable[Origin]]
 """The first step of the transaction in which a session begins: what it goes back to; raises what refuses it."""
 

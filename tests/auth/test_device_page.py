@@ -175,6 +175,28 @@ def test_a_second_factor_is_asked_for(server: LiveServer, page: Page) -> None:
     assert collected(server, told)["status"] == "approved"
 
 
+def test_whoever_switches_a_second_factor_on_meanwhile_logs_in_again(server: LiveServer, page: Page) -> None:
+    """The login on the page is too weak then, or over: the page asks for another one."""
+    page.context.clear_cookies()
+    with httpx2.Client(base_url=server.base_url, trust_env=False) as client:
+        body = {"username": f"eve{time.time_ns()}", "password": PASSWORD}
+        assert client.post("/auth/register", json=body).status_code == 201
+        page.goto(begun(server)["approve_url"])
+        page.get_by_label("Username or email").fill(body["username"])
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_text(f"Logged in as {body['username']}").wait_for()
+        for cookie in page.context.cookies():
+            client.cookies.set(cookie["name"], cookie["value"])
+        token = None if client.cookies else client.post("/auth/jwt/login", json=body).json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers["X-CSRF-Token"] = client.cookies.get("csrf_token") or ""
+        _switch_on(client, headers)
+    page.get_by_role("button", name="Approve").click()
+    page.get_by_text("Log in again to decide.").wait_for()
+    assert page.get_by_label("Password").is_visible()
+
+
 def _with_authenticator(server: LiveServer) -> str:
     """The secret of a new account's; its code of now is used up."""
     client = httpx2.Client(base_url=server.base_url, trust_env=False)
@@ -183,8 +205,13 @@ def _with_authenticator(server: LiveServer) -> str:
     token = client.post("/auth/jwt/login", json=body).json().get("access_token", "")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     headers["X-CSRF-Token"] = client.cookies.get("csrf_token") or ""
+    secret = _switch_on(client, headers)
+    client.close()
+    return secret
+
+
+def _switch_on(client: httpx2.Client, headers: dict[str, str]) -> str:
     secret: str = client.post("/auth/mfa/totp", headers=headers).json()["secret"]
     code = pyotp.TOTP(secret).now()
     assert client.post("/auth/mfa/totp/confirm", headers=headers, json={"code": code}).status_code == 200
-    client.close()
     return secret

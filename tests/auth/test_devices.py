@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -377,6 +378,26 @@ def test_whoever_is_logged_out_lets_nobody_in(quick: Site, end: str) -> None:
     assert program.poll().status_code == 404
     [stored] = rows(quick)
     assert (stored["status"], stored["secret"]) == ("rejected", None)
+
+
+def test_logged_out_while_the_program_collects(site: Site) -> None:
+    """Whichever of the two comes first, nothing is left that is logged in."""
+    for _ in range(3):
+        ann, program = site.person("ann"), Program(site)
+        assert ann.request("PATCH", program.place).status_code == 200
+
+        async def both(path: str, headers: dict[str, str], secret: dict[str, str]) -> Any:
+            return await asyncio.gather(
+                call(site.app, "GET", path, headers=secret),
+                call(site.app, "DELETE", "/sessions", headers=headers, query="all=true"),
+            )
+
+        secret = {"X-CLI-Secret": program.told["secret"]}
+        collected, ended = site.run(both, program.place, ann.headers, secret)
+        assert (collected.status, ended.status) == (200, 204)
+        token = json.loads(collected.body)["token"]
+        if token is not None:
+            assert site.client.get("/me", headers=bearer(token)).status_code == 401
 
 
 def test_a_login_for_the_program_alone_ends_with_it(site: Site) -> None:

@@ -92,14 +92,14 @@ def test_what_has_ended_does_not_begin_again(site: Site, end: str) -> None:
     """An admin who is off or demoted, and on or promoted again, has none of the tokens from before."""
     chief, admin, ann = site.admin(), site.admin(), site.person("ann")
     borrowed = minted(admin, ann)
-    steps: list[tuple[str, str, Any]] = {
+    ways: dict[str, list[tuple[str, str, Any]]] = {
         "disabled": [(f"users/{admin.id}/disable", "POST", None), (f"users/{admin.id}/enable", "POST", None)],
         "demoted": [(f"{admin.id}/remove-admin", "POST", None), (f"{admin.id}/make-admin", "POST", None)],
         "roles": [(f"users/{admin.id}/roles", "PUT", {"roles": roles}) for roles in ([], ["admin"])],
         "logged out": [(f"users/{admin.id}/revoke-sessions", "POST", None)],
         "updated": [],
-    }[end]
-    for path, method, body in steps:
+    }
+    for path, method, body in ways[end]:
         assert chief.request(method, f"/admin/{path}", json=body).status_code == 200
     if end == "updated":
         for value in (False, True):
