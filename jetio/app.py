@@ -115,14 +115,21 @@ class Jetio(Starlette):
         `plugins=False` none does; the blocks stand in `configuration`, and `app` is for yourself. `options` win
         over the file, as the environment does. Raises ConfigError.
         """
+        if isinstance(modules, str):
+            raise ConfigError(f'from_config(modules={modules!r}) is no list; write modules=["{modules}"]')
         given = read_configuration(path)
         app = cls(**{**given.about, "settings": given.settings, **options})
         app.configuration = given.blocks
         if plugins:
             install_plugins(app, given.foreign)
-        for name in modules:
-            for controller in controllers_of(_imported(name)):
-                app.add_controller(controller)
+        found = [controller for name in modules for controller in controllers_of(_imported(name))]
+        if modules and not found:  # one of several may hold services alone
+            raise ConfigError(
+                f"from_config(modules={list(modules)!r}): none of them defines a controller with routes; "
+                "name the module where the class stands"
+            )
+        for controller in found:
+            app.add_controller(controller)
         return app
 
     def add_controller(self, controller: type[Controller]) -> None:
@@ -432,7 +439,11 @@ class Jetio(Starlette):
         }
 
 
-def _imported(name: str) -> Any:
+def _imported(name: Any) -> Any:
+    if not isinstance(name, str) or not name or name.startswith("."):
+        raise ConfigError(
+            f'from_config(modules=...) has {name!r}, and no name of a module; write "shop.controllers"'
+        )
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -15,7 +15,7 @@ from .config import Settings
 from .errors import ConfigError
 
 if TYPE_CHECKING:
-    from yaml import SafeLoader
+    from yaml import MappingNode, SafeLoader
 
 __all__ = ["Configuration", "check_names", "read_configuration"]
 
@@ -43,7 +43,8 @@ def read_configuration(path: str | Path) -> Configuration:
     """Read a file; raises ConfigError for one that is missing, no YAML, or says what nobody knows."""
     path = Path(path)
     blocks = _document(path)
-    own = blocks.get(OWN) or {}
+    own = blocks.get(OWN)
+    own = {} if own is None else own  # `jetio:` with nothing below it
     if not isinstance(own, Mapping):
         raise ConfigError(f"{path}: the block {OWN!r} holds no names; write `title: ...` below it")
     check_names(f"{path}: {OWN}", own, (*_ABOUT, *Settings.model_fields))
@@ -91,7 +92,7 @@ def _document(path: Path) -> dict[str, Any]:
     if len(text) > _LARGEST:
         raise ConfigError(f"{path} is longer than {_LARGEST} bytes")
     try:
-        found = yaml.load(text, _loader(yaml.SafeLoader))  # a subclass of the safe one
+        found = yaml.load(text, _loader(yaml.SafeLoader, yaml.MappingNode))  # a subclass of the safe one
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is no YAML: {error}") from error
     if not isinstance(found, dict) or any(not isinstance(name, str) for name in found):
@@ -109,14 +110,21 @@ def _yaml() -> Any:
     return yaml
 
 
-def _loader(safe: type[SafeLoader]) -> Any:
+def _loader(safe: type[SafeLoader], mapping: type[MappingNode]) -> Any:
     """The safe loader, to which one name twice is a mistake: else the last one would win in silence."""
 
     class Loader(safe):  # type: ignore[misc]
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            for name in _repeated(node):
+            for name in _repeated(node) if isinstance(node, mapping) else ():
                 raise ValueError(f"{name!r} stands twice, the second time in line {node.start_mark.line + 1}")
             return super().construct_mapping(node, deep)
+
+        def construct_object(self, node: Any, deep: bool = False) -> Any:
+            try:
+                return super().construct_object(node, deep)
+            except (AttributeError, KeyError, TypeError):  # what fits its tag is not asked before
+                tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+                raise ValueError(f"line {node.start_mark.line + 1} has a value that is no {tag}") from None
 
     return Loader
 
@@ -124,7 +132,8 @@ def _loader(safe: type[SafeLoader]) -> Any:
 def _repeated(node: Any) -> Iterator[str]:
     seen = set()
     for key, _ in node.value:
+        if not isinstance(key.value, str):
+            continue  # a list or a mapping, which is refused as a name
         if key.value in seen:
-            yield str(key.value)
-        if isinstance(key.value, str):
-            seen.add(key.value)
+            yield key.value
+        seen.add(key.value)

@@ -92,6 +92,24 @@ def test_controllers_of_modules_are_registered(folder: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
+    ("modules", "message"),
+    [
+        ("shop_more", r'is no list; write modules=\["shop_more"\]'),
+        ([""], "has '', and no name of a module"),
+        ([".shop_more"], "and no name of a module"),
+        ([None], "has None, and no name of a module"),
+        (["shop_more"], "none of them defines a controller with routes"),
+    ],
+)
+def test_modules_that_bring_nothing_stop_the_start(folder: Path, modules: Any, message: str) -> None:
+    """A text in place of a list, what is no name, and modules that define no controller."""
+    write(folder)
+    (folder / "shop_more.py").write_text("from jetio import Controller\nclass Abstract(Controller): pass\n")
+    with pytest.raises(ConfigError, match=message):
+        Jetio.from_config(modules=modules)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "holds no blocks; write `jetio:`"),
@@ -101,6 +119,16 @@ def test_controllers_of_modules_are_registered(folder: Path, monkeypatch: pytest
         ("jetio: !!python/object/apply:os.getcwd []", "is no YAML"),
         ("jetio:\n  port: 1\n  port: 2\n", "'port' stands twice"),
         ("jetio: text", "holds no names"),
+        ("jetio: []", "holds no names"),
+        ("jetio: false", "holds no names"),
+        ("jetio: 0", "holds no names"),
+        ("jetio: ''", "holds no names"),
+        ("? [a, b]\n: 1\n", "is no YAML"),
+        ("app:\n  ? {a: b}\n  : 1\n", "is no YAML"),
+        ("app: !!timestamp abc", "is no YAML: line 1 has a value that is no !!timestamp"),
+        ("app:\n  a: [!!bool x]", "is no YAML: line 2 has a value that is no !!bool"),
+        ("app: !!map x", "is no YAML"),
+        ("app: !!set [a]", "is no YAML"),
         ("jetio:\n  prot: 1\n", "'prot', which nobody reads; did you mean 'port'?"),
         ("jetio:\n  zzz: 1\n", "which nobody reads; write some of: .*database_url"),
         ("jetio:\n  version: 1.0\n", 'version is 1.0, and no text; write `version: "1.0"`'),
