@@ -189,7 +189,7 @@ class Logins:
         self, principal: Principal, current: str, new: str, device: Device
     ) -> dict[str, Any]:
         """The tokens under the new password. The caller's session goes on, all others end; commits."""
-        account = await self._changes.prove(principal.id, current, device)
+        account = await self._changes.prove(principal, current, device)
         hashed = await self._changes.hash(account, current, new)
         claims = await self._claims_for(account)
         event = self._event("password.changed", principal.id, device)
@@ -211,7 +211,7 @@ class Logins:
         self, principal: Principal, current: str, new: str, device: Device, pointer: str
     ) -> tuple[Account, str]:
         """The caller's account and the hash of its next password; raises as `change_password` does."""
-        account = await self._changes.prove(principal.id, current, device)
+        account = await self._changes.prove(principal, current, device)
         return account, await self._changes.hash(account, current, new, pointer)
 
     async def store_password(

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, update
 
-from jetio import Database, FieldError, Problem, UnitOfWork, ValidationError
+from jetio import Database, FieldError, Principal, Problem, UnitOfWork, ValidationError
 
 from .accounts import Accounts
 from .context import AuthContext
@@ -22,9 +22,9 @@ class PasswordChange:
     def __init__(self, context: AuthContext, accounts: Accounts) -> None:
         self._context, self._accounts = context, accounts
 
-    async def prove(self, key: Any, current: str, device: Device) -> Account:
-        """The account, if this is its password; raises 403 `wrong_password`, or 429 for too many guesses."""
-        account = await self._account(key)
+    async def prove(self, principal: Principal, current: str, device: Device) -> Account:
+        """The caller's account, if this is its password; raises 403 `wrong_password`, or 429 for too many guesses."""
+        account = await self._account(principal)
         right, _ = await self._accounts.verify(account, current, device=device)
         if not right:
             raise Problem(403, "wrong_password", "The current password is wrong")
@@ -60,11 +60,11 @@ class PasswordChange:
             .values({stored: bindparam("new", type_=stored.type)})
         )
 
-    async def _account(self, key: Any) -> Account:
+    async def _account(self, principal: Principal) -> Account:
         facts, database = self._context.facts, self._database
         query = database.shaped((facts, "by key"), facts.select_by_key)
         async with database.transaction(writes=False) as work:
-            rows = query.decode(await work.run_alone(query, {"key": key}))
+            rows = query.decode(await work.run_alone(query, {"key": principal.id}))
         if not rows:  # pragma: no cover - deleted in the moment since its token was looked up
             raise Problem(401, "token_revoked", "The account is gone", headers={"WWW-Authenticate": "Bearer"})
         return facts.account(rows[0])

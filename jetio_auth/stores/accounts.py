@@ -148,8 +148,9 @@ class StoredPasswordChange(PasswordChange):
             raise Problem(409, "conflict", "The password is being changed by others; try again")
         return {**account, PASSWORD: hashed}
 
-    async def _account(self, key: Any) -> Account:
-        user = await self.accounts.source.get(key)
+    async def _account(self, principal: Principal) -> Account:
+        """By the email: a store need not look up its ids."""
+        user = await self.accounts.source.find(principal.sub)
         if user is None:  # pragma: no cover - deleted in the moment since its token was looked up
             raise not_found()
         return self.accounts.facts.account_of(user)
@@ -186,7 +187,7 @@ class StoredApproval(Approval):
     async def _stored(self, field: str, value: str) -> StoredUser | None:
         if field == "email":
             return await self.source.find(canonical_or_typed(value))
-        return await self.source.get(value) if field == "id" else None
+        return await self.source.named(value) if field == "id" else None
 
 
 def no_such_field(names: Sequence[str]) -> ValidationError:

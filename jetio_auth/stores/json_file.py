@@ -29,13 +29,17 @@ T = TypeVar("T")
 class JSONUserStore:
     """Each change writes the whole file anew, readable by its owner alone; processes that share it take turns.
 
-    Production does not start with it.
+    Production does not start with it. Raises ConfigError for a folder that is not there.
     """
 
     development_only = True
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
+        if not self._path.parent.is_dir():
+            raise ConfigError(
+                f"JSONUserStore({str(path)!r}): the folder {self._path.parent} is not there; make it"
+            )
 
     async def find_by_email(self, email: str) -> StoredUser | None:
         """The account, None where there is none."""
@@ -118,7 +122,11 @@ class JSONUserStore:
         import fcntl  # not on Windows, where the rest of the package works
 
         beside = self._path.with_name(f"{self._path.name}.lock")
-        with os.fdopen(os.open(beside, os.O_CREAT | os.O_RDWR, 0o600)) as lock:
+        try:
+            opened = os.open(beside, os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as error:
+            raise ConfigError(f"JSONUserStore: {beside} cannot be written: {error.strerror}") from error
+        with os.fdopen(opened) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

@@ -49,12 +49,18 @@ class StoreSource:
         async with self.open() as store:
             return await store.find_by_email(email)
 
-    async def get(self, key: str) -> StoredUser | None:
-        """The account with this id; by email in a store that knows no ids."""
+    async def named(self, key: str) -> StoredUser | None:
+        """The account with this id, which is the email where the store gave none.
+
+        A store that looks up no ids has only those at hand that wait.
+        """
         async with self.open() as store:
-            look_up: Any = getattr(store, "get", store.find_by_email)
-            user: StoredUser | None = await look_up(key)
-            return user
+            own: Any = getattr(store, "get", None)
+            if own is not None:
+                found: StoredUser | None = await own(key)
+                return found
+            waiting = [user for user in await store.list_pending() if user.id == key]
+            return waiting[0] if waiting else await store.find_by_email(key)
 
     async def create(self, user: StoredUser) -> StoredUser:
         """Keep a new account; as it is kept. Raises 409 `already_exists`."""

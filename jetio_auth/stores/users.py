@@ -29,7 +29,7 @@ class StoredUser:
 class UserStore(Protocol):
     """Accounts by email, which comes in its canonical form.
 
-    A store may bring more: `async get(id)`, else accounts are looked up by email alone; `async delete(user)`;
+    A store may bring more: `async get(id)`, else only accounts that wait are found by their id; `async delete(user)`;
     `async exchange(old, new) -> bool`, which replaces an account if it still is `old`. Without the latter changes
     are kept apart within one process only.
     """

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from jetio_auth import (
 )
 from jetio_auth.stores import StoreSource
 from tests.auth.forum import PASSWORD, SETTINGS, Site, User, bearer, call, new_base, serving
+from tests.test_docs import DOCS, blocks_of
 
 PRODUCTION = Settings(env="production", secret_key=SecretStr("k3Jx9Qm2Vw7Lr5Tz8Np4Bc6Hd1Fg0SyA"))
 BOSS = "boss@example.com"
@@ -170,6 +172,44 @@ def test_the_way_of_an_account(site: Site) -> None:
     assert client.get("/me", headers=ann).status_code == 401
     assert client.get("/me", headers=headers_of(changed)).status_code == 200
     assert told(login(site, "ann@example.com")) == (401, "invalid_credentials")
+
+
+def documented(folder: Path) -> Any:
+    """The store of the documentation's page, as it stands there."""
+    page = (DOCS / "guides" / "stores.md").read_text()
+    example = next(block for block in blocks_of(page) if block.title == "app.py")
+    path = folder / "documented.py"
+    path.write_text(example.text.partition("app = Jetio()")[0])
+    spec = spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Directory()
+
+
+def test_the_store_of_the_documentation_has_all_routes(sqlite_url: str, tmp_path: Path) -> None:
+    """It gives ids and looks up none: who waits is found by its id, and the caller by the email."""
+    app, auth = new_app(sqlite_url, documented(tmp_path))
+    with serving(app, auth) as site:
+        site.run(auth.ensure_admin, email=BOSS, password=PASSWORD)
+        boss = headers_of(login(site, BOSS))
+        keys = [join(site, f"{name}@example.com").json()["user"]["id"] for name in ("ann", "bob")]
+        assert keys == ["2", "3"]
+        approved = site.client.post("/approve", json={"id": "2"}, headers=boss)
+        assert (approved.status_code, approved.json()["user"]["email"]) == (200, "ann@example.com")
+        assert site.client.post("/reject", json={"id": 3}, headers=boss).status_code == 200
+        assert told(site.client.post("/approve", json={"id": "3"}, headers=boss)) == (404, "not_found")
+        ann = headers_of(login(site, "ann@example.com"))
+        body = {"current_password": "a wrong password", "new_password": "another " + PASSWORD}
+        wrong = site.client.post("/change-password", json=body, headers=ann)
+        assert told(wrong) == (403, "wrong_password")
+        changed = site.client.post(
+            "/change-password", json={**body, "current_password": PASSWORD}, headers=ann
+        )
+        assert site.client.get("/me", headers=ann).status_code == 401
+        assert site.client.get("/me", headers=headers_of(changed)).json()["id"] == "2"
+        headers_of(login(site, "ann@example.com", "another " + PASSWORD))
 
 
 def test_rejected_accounts(site: Site, request: pytest.FixtureRequest) -> None:
@@ -466,6 +506,12 @@ async def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
         await JSONUserStore(path).find_by_email("ann@example.com")
     assert path.read_text() == '{"people": []}'
     path.unlink()
+    with pytest.raises(ConfigError, match=r"the folder .*missing is not there; make it"):
+        JSONUserStore(tmp_path / "missing" / "users.json")
+    (tmp_path / "taken.json.lock").mkdir()
+    with pytest.raises(ConfigError, match=r"taken\.json\.lock cannot be written: Is a directory"):
+        await JSONUserStore(tmp_path / "taken.json").create(_person(1))
+    (tmp_path / "taken.json.lock").rmdir()
     store = JSONUserStore(path)
     await store.create(_person(1))
     before = path.read_bytes()
