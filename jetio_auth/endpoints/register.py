@@ -36,6 +36,8 @@ __all__ = ["RegisterOperation"]
 
 _log = logging.getLogger("jetio.auth")
 _LOOK = "Account created; a mail to its address has the link that confirms it"
+_WAITS = "Account created; it waits for approval"
+_LOOK_AND_WAIT = f"{_WAITS}, and a mail to its address has the link that confirms it"
 
 
 class RegisterOperation(Operation):
@@ -84,7 +86,7 @@ class RegisterOperation(Operation):
         await self._told(user, request, session, later)
         waits = accounts.facts.approval is not None
         content = {
-            "message": "Account created; it waits for approval" if waits else "Account created",
+            "message": _WAITS if waits else "Account created",
             "status": "pending" if waits else "active",
             "user": document_of(user),
         }
@@ -113,7 +115,12 @@ class RegisterOperation(Operation):
         else:
             await self._told(user, request, session, later)
             later.add_task(letters.link, "verify_email", accounts.facts.account_of(user))
-        content = {"message": _LOOK, "status": "unverified", "user": None}
+        waits = accounts.facts.approval is not None
+        content = {
+            "message": _LOOK_AND_WAIT if waits else _LOOK,
+            "status": "pending" if waits else "unverified",
+            "user": None,
+        }
         return JsonResponse(content, status_code=201, headers={"Cache-Control": "no-store"})
 
     async def _told(self, user: Any, request: Request, session: AsyncSession, later: BackgroundTasks) -> None:

@@ -272,6 +272,10 @@ def test_approval_needs_its_column(sqlite_url: str) -> None:
 Guarded: Any = new_base()
 
 
+def _body(username: str, email: str) -> dict[str, str]:
+    return {"username": username, "email": email, "password": PASSWORD}
+
+
 class Candidate(Guarded, JetioFullAuthMixin, JetioApprovalMixin):
     username: Mapped[str] = mapped_column(String(80), unique=True)
     email: Mapped[str] = mapped_column(String(120), unique=True)
@@ -291,7 +295,10 @@ def test_who_waits_confirms_an_address_meanwhile(sqlite_url: str) -> None:
     auth.register_admin_routes(app)
     with serving(app, auth) as site:
         for name in ("ann", "bob"):
-            site.register(name)
+            answer = site.register(name).json()
+            assert answer["status"] == "pending"
+            assert "waits for approval, and a mail to its address" in answer["message"]
+        assert site.client.post("/register", json=_body("cat", "ann@example.com")).json() == answer
         assert site.client.post(f"/activate/{outbox.token('Confirm', 'ann@example.com')}").status_code == 200
         assert told(site.login("ann")) == (403, "account_pending")
         site.client.post("/magic-link", json={"email": "ann@example.com"})
