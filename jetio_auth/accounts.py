@@ -385,11 +385,6 @@ class Accounts:
         async with self._context.database.sessions() as session:
             return await session.scalar(admins) is not None
 
-    async def hash_of(self, email: str) -> str | None:
-        """The stored hash of the account with this email, None where there is none."""
-        account = await self._find(canonical_or_typed(email), email, "email")
-        return None if account is None else account[PASSWORD]
-
     @property
     def _approved(self) -> dict[str, str]:
         return {} if self.facts.approval is None else {self.facts.approval: APPROVED}

@@ -77,9 +77,10 @@ class JWTConfig:
             raise ConfigError(
                 f'JWTConfig(subject={self.subject!r}) is not known; write "id", "email" or "username"'
             )
-        if not 0 < self.token_expiry <= 86400:
+        if type(self.token_expiry) is not int or not 0 < self.token_expiry <= 86400:
             raise ConfigError(
-                f"JWTConfig(token_expiry={self.token_expiry}) must be from 1 second to a day; write 3600"
+                f"JWTConfig(token_expiry={self.token_expiry!r}) must be whole seconds, from 1 second to a day; "
+                "write 3600"
             )
         if not self.locations or not self.locations <= {"header", "cookie"}:
             raise ConfigError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_address
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -12,10 +14,16 @@ from jetio import JsonResponse, Request, Response
 from ..backends.jwt import JWTAuthenticator, session_name
 from ..cookies import REFRESH_COOKIE
 from ..sessions import Device
+from ..throttle import is_local
 
 __all__ = ["NO_STORE", "TokenAnswers", "TokenPair", "device_of"]
 
-_RELAYS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+# What proxies, content networks and clouds add to what they pass on.
+_is_relay = re.compile(
+    r"forwarded|via|cdn-loop|cf-(ray|visitor|connecting-.*)|x-(forwarded|original|envoy|amzn|azure)(-.*)?|"
+    r".*(client|real|user|remote|cluster)-?ip(v6)?|.*-remote-addr"
+).fullmatch
+_OWN_NAMES = ("localhost", "test", "testserver")  # the latter are what test clients ask
 _SECRET = ("access_token", "refresh_token")
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
@@ -86,5 +94,25 @@ class TokenAnswers:
 def device_of(request: HTTPConnection, method: str = "password") -> Device:
     """The peer's address and what the client calls itself."""
     address = request.client.host if request.client is not None else None
-    relayed = address is None or any(name in request.headers for name in _RELAYS)
+    relayed = address is None or _is_passed_on(request, address)
     return Device(address=address, agent=request.headers.get("user-agent"), method=method, relayed=relayed)
+
+
+def _is_passed_on(request: HTTPConnection, address: str) -> bool:
+    """Whether a header tells of a relay, or the client has asked another host than the one that it has reached."""
+    if any(_is_relay(name) for name in request.headers):
+        return True
+    return is_local(address) and not _names_this_machine(request.headers.get("host", ""))
+
+
+def _names_this_machine(host: str) -> bool:
+    name = host.lower() if _is_ip(host) else re.sub(r":\d+$", "", host).strip("[]").lower().rstrip(".")
+    return name in _OWN_NAMES or name.endswith(".localhost") or (_is_ip(name) and is_local(name))
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -187,6 +187,7 @@ def test_asymmetric_keys(sqlite_url: str) -> None:
     [
         ({"algorithm": "none"}, "not known"),
         ({"algorithm": "EdDSA"}, "not known"),
+        ({"token_expiry": 30.5}, "must be whole seconds"),
         ({"token_expiry": 0}, "from 1 second to a day"),
         ({"token_expiry": 86401}, "from 1 second to a day"),
         ({"keys": [{"kid": "a"}]}, "kid"),

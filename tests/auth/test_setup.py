@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from jetio import ConfigError, CrudRouter, Database, Jetio, Settings
 from jetio.testing import TestClient as JetioClient
-from jetio_auth import AuthRouter, CurrentUser, JWTConfig, RequireLogin, setup_auth
+from jetio_auth import AuthRouter, CurrentUser, JWTConfig, MemoryUserStore, RequireLogin, setup_auth
 from tests.auth.forum import PASSWORD, Site, bearer, call, new_base, serving
 
 DEVELOPMENT = Settings(env="development", secret_key=SecretStr("k3Jx9Qm2Vw7Lr5Tz8Np4Bc6Hd1Fg0SyA"))
@@ -152,7 +152,7 @@ def test_the_tables_are_made_at_the_start_in_production(
         log_in(site, "admin@admin.com")
     unmade = users.replace("users.db", "unmade.db")
     with (
-        pytest.raises(Exception, match="no such table"),
+        pytest.raises(ConfigError, match=r"has no table .*, users; run your migrations"),
         serving(*new_app(sqlite_url, unmade, PRODUCTION, create_tables=False)),
     ):
         pass  # pragma: no cover - it does not start
@@ -165,8 +165,17 @@ def test_the_tables_are_made_at_the_start_in_production(
     ("address", "headers", "status"),
     [
         ("127.0.0.1", {}, 200),
-        ("::1", {}, 200),
+        ("::1", {"Host": "[::1]:8000"}, 200),
+        ("127.0.0.1", {"Host": "127.0.0.1:8000"}, 200),
         ("192.0.2.7", {}, 403),
+        ("127.0.0.1", {"Host": "shop.example.com"}, 403),
+        ("127.0.0.1", {"Host": "localhost.example.com"}, 403),
+        ("127.0.0.1", {"Host": ""}, 403),
+        ("127.0.0.1", {"CF-Connecting-IP": "192.0.2.7"}, 403),
+        ("127.0.0.1", {"True-Client-IP": "192.0.2.7"}, 403),
+        ("127.0.0.1", {"X-Client-IP": "192.0.2.7"}, 403),
+        ("127.0.0.1", {"X-Envoy-External-Address": "192.0.2.7"}, 403),
+        ("127.0.0.1", {"X-Forwarded-Proto": "https"}, 403),
         ("127.0.0.1", {"X-Forwarded-For": "192.0.2.7"}, 403),
         ("127.0.0.1", {"Forwarded": "for=192.0.2.7"}, 403),
         ("127.0.0.1", {"X-Real-IP": "127.0.0.1"}, 403),
@@ -177,9 +186,10 @@ def test_the_tables_are_made_at_the_start_in_production(
 def test_the_sample_password_works_on_the_machine_alone(
     sqlite_url: str, users: str, address: str | None, headers: dict[str, str], status: int
 ) -> None:
-    """Neither from another address nor through whatever says that it passes something on."""
+    """Neither from another address nor under another name, nor through whatever says that it passes something on."""
+    given = {"Host": "localhost:8000", **headers}
     with serving(*new_app(sqlite_url, users)) as site:
-        answer = site.run(call, site.app, "POST", "/auth/login", ADMIN, headers=headers, address=address)
+        answer = site.run(call, site.app, "POST", "/auth/login", ADMIN, headers=given, address=address)
         assert answer.status == status
         if status == 403:
             assert answer.code == "password_change_required"
@@ -249,6 +259,44 @@ def test_production_refuses_the_sample_password(
     app.check()
 
 
+BOSS = "boss@example.com"
+
+
+@pytest.mark.parametrize("default_admin", [None, BOSS])
+def test_the_sample_password_outlives_no_change_of_the_first_admin(
+    sqlite_url: str, users: str, monkeypatch: pytest.MonkeyPatch, default_admin: str | None
+) -> None:
+    """An admin who was the first one once is watched under every other setting, and stops production."""
+    with serving(*new_app(sqlite_url, users)):
+        pass
+    with serving(*new_app(sqlite_url, users, default_admin=default_admin)) as site:
+        answer = site.run(call, site.app, "POST", "/auth/login", ADMIN)
+        assert (answer.status, answer.code) == (403, "password_change_required")
+        log_in(site, "admin@admin.com", "changeme")  # from this machine
+    monkeypatch.setenv("JETIO_AUTH_DEFAULT_ADMIN_PASSWORD", PASSWORD)
+    with (
+        pytest.raises(ConfigError, match=r"admin@admin\.com has the sample password"),
+        serving(*new_app(sqlite_url, users, PRODUCTION, default_admin=default_admin)),
+    ):
+        pass  # pragma: no cover - it does not start
+
+
+def test_production_accepts_the_sample_password_of_no_admin(
+    sqlite_url: str, users: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even on this machine, of an admin with an address that nobody names any more; others are left alone."""
+    with serving(*new_app(sqlite_url, users, default_admin=BOSS)) as site:
+        site.client.post("/auth/register", json={"email": "ann@example.com", "password": "changeme"})
+        root = log_in(site, BOSS, "changeme")
+        site.client.post("/auth/approve", json={"email": "ann@example.com"}, headers=root)
+    monkeypatch.setenv("JETIO_AUTH_DEFAULT_ADMIN_PASSWORD", PASSWORD)
+    with serving(*new_app(sqlite_url, users, PRODUCTION)) as site:
+        body = {"email": BOSS, "password": "changeme"}
+        assert told(site.client.post("/auth/login", json=body)) == (403, "password_change_required")
+        log_in(site, "ann@example.com", "changeme")
+        log_in(site, "admin@admin.com")
+
+
 def test_the_environment_names_the_admin(
     sqlite_url: str, users: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,11 +348,28 @@ def test_mistakes_say_what_to_write(sqlite_url: str) -> None:
         setup_auth(app, user_model=Order)
     with pytest.raises(ConfigError, match="not both"):
         setup_auth(app, secret_key="x" * 40, jwt=JWTConfig(subject="email"))
-    with pytest.raises(ConfigError, match="subject"):
-        JWTConfig(subject="phone")  # type: ignore[arg-type]
-    setup_auth(app, jwt=JWTConfig(subject="username"))
+    for twice in ({"algorithm": "HS256"}, {"expire_minutes": 30}):
+        with pytest.raises(ConfigError, match=f"takes {next(iter(twice))}=.* or jwt=.*not both"):
+            setup_auth(app, jwt=JWTConfig(subject="email"), **twice)
+    for place in ({"store": MemoryUserStore()}, {"database": app.database}):
+        with pytest.raises(ConfigError, match=f"db_url=... or {next(iter(place))}=..., not both"):
+            setup_auth(app, db_url="sqlite+aiosqlite:///:memory:", **place)
+    wrong: tuple[Any, ...] = (0, -1, 0.5, 1441, True)
+    for minutes in wrong:
+        with pytest.raises(ConfigError, match=r"expire_minutes=.* must be a whole number from 1 to 1440"):
+            setup_auth(app, expire_minutes=minutes)
+    for name in ("nobody", "", "a b@example.com"):
+        with pytest.raises(ConfigError, match="is no email"):
+            setup_auth(app, default_admin=name)
+    for subject in ("id", "username"):
+        with pytest.raises(ConfigError, match=r'write jwt=JWTConfig\(subject="email"'):
+            setup_auth(app, jwt=JWTConfig(subject=subject))
+    known_by_email = setup_auth(Jetio(database=sqlite_url, settings=TEST)).user_model
+    AuthRouter(known_by_email, jwt=JWTConfig(subject="username")).register_routes(app)
     with pytest.raises(ConfigError, match="no login name of the accounts; write id or email"):
         app.build()
+    with pytest.raises(ConfigError, match="subject"):
+        JWTConfig(subject="phone")  # type: ignore[arg-type]
 
 
 def test_a_database_of_accounts_with_an_own_model(sqlite_url: str, users: str) -> None:
