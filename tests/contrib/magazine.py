@@ -66,6 +66,11 @@ class Section(Model):
     open: Mapped[bool] = mapped_column(default=True)
 
 
+class Key(Model):
+    label: Mapped[str] = mapped_column(String(80))
+    api_token: Mapped[str] = mapped_column(String(80))
+
+
 class Article(Model):
     title: Mapped[Annotated[str, Field(min_length=3)]] = mapped_column(String(80))
     body: Mapped[str] = mapped_column(default="")

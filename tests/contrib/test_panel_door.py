@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyotp
 import pytest
@@ -231,9 +232,67 @@ def test_pages_carry_strict_headers(desk: Desk) -> None:
     assert first.headers["cache-control"] == "no-store"
     assert first.headers["x-content-type-options"] == "nosniff"
     assert first.headers["x-frame-options"] == "DENY"
-    outside = re.findall(r'(?:src|href|action)="(https?://[^"]+)"', first.text)
-    assert {address.split("/")[2] for address in outside} == {"desk.example"}
+    assert re.findall(r'\s(?:src|href|action)="(?!/(?!/)|\?|#|data:,)[^"]*"', first.text) == []
     assert "@import" not in first.text
+
+
+def test_pages_name_no_host(desk: Desk) -> None:
+    """Whatever host and scheme a request names, links, forms, redirects and answers of buttons have paths alone."""
+    strange = {**BROWSER, "host": "evil.example"}
+    assert "evil.example" not in desk.client.get("/admin/login?next=/admin/x", headers=strange).text
+    desk.sign_in("root")
+    desk.add(Article(title="Alpha"))
+    cookies = "; ".join(f"{name}={value}" for name, value in desk.client.cookies.items())
+    known = strange | {"cookie": cookies, "x-csrftoken": desk.token()}
+    places = (
+        "/",
+        "/articles/list",
+        "/articles/create",
+        "/articles/detail?pk=1",
+        "/articles/edit?pk=1",
+        "/nothing/list",
+    )
+    for place in (*places, "/_api/articles/relation-lookup"):
+        page = desk.client.get(f"/admin{place}", headers=known).text
+        assert "evil.example" not in page, place
+        assert "/admin/" in page, place
+    sent: dict[str, Any] = {"headers": known, "follow_redirects": False}
+    origin = "_origin=http://evil.example/admin/articles/list%3Fq%3Da"
+    for path, button, target in (
+        ("/articles/create", "_add_another", "/admin/articles/create"),
+        ("/articles/create", "_continue_editing", "/admin/articles/edit?pk=3"),
+        (f"/articles/create?{origin}", "save", "/admin/articles/list?q=a"),
+        (
+            "/articles/create?_origin=http://evil.example//other.example",
+            "save",
+            "http://evil.example//other.example",
+        ),
+    ):
+        answer = desk.client.post(f"/admin{path}", data={"title": "Beta", button: "1"}, **sent)
+        assert (answer.status_code, answer.headers["location"]) == (303, target)
+    answer = desk.client.post("/admin/_api/articles/row-action?name=delete&pk=1", **sent)
+    assert answer.json() == {"redirect": "/admin/articles/list"}
+
+
+@pytest.mark.parametrize("root", ["/api", "/adm", "/a"])
+def test_a_path_before_the_panel_may_look_like_it(sqlite_url: str, root: str) -> None:
+    """Below a root path, and behind a proxy that takes it away, the page for signing in is found and leads back."""
+    app = new_app(sqlite_url)
+    auth = new_auth(app)
+    CrudRouter(Section, policy={"*": auth.admin_only()}).register_routes(app)
+    Admin(app, auth=auth)
+    with TestClient(app, base_url="http://desk.example", root_path=root) as client:
+        Desk(app, auth, client).account("root", admin=True)
+        for before in (root, ""):
+            client.cookies.clear()
+            asked = client.get(f"{before}/admin/sections/list?q=a", headers=BROWSER, follow_redirects=False)
+            place = urlsplit(asked.headers["location"])
+            assert place.path == f"{root}/admin/login"
+            assert client.get(f"{before}/admin/login").status_code == 200
+            person = {"username": "root", "password": PASSWORD}
+            address = f"{before}/admin/login?{place.query}"
+            answer = client.post(address, data=person, follow_redirects=False)
+            assert answer.headers["location"] == f"{root}/admin/sections/list?q=a"
 
 
 def test_routes_of_accounts_win_over_the_panel(desk: Desk) -> None:
@@ -264,7 +323,7 @@ def test_a_hidden_panel_has_no_door(sqlite_url: str) -> None:
         assert desk.sign_in("root").status_code == 404
         assert desk.client.post("/login", json={"username": "root", "password": PASSWORD}).status_code == 200
         assert "Articles" in desk.page("/")
-        assert 'action="http://desk.example/admin/logout"' not in desk.client.get("/admin/").text
+        assert 'action="/admin/logout"' not in desk.client.get("/admin/").text
 
 
 def test_who_is_admitted_is_a_policy(sqlite_url: str) -> None:
@@ -320,12 +379,12 @@ def test_any_authenticator_will_do_below_a_mount_and_in_a_closed_application(sql
         assert client.get("/shop/back/office/", headers={"x-badge": "printer"}).status_code == 503
         page = client.get("/shop/back/office", headers=chief)
         assert page.status_code == 200
-        assert 'href="http://desk.example/shop/back/office/sections/list"' in page.text
+        assert 'href="/shop/back/office/sections/list"' in page.text
         data = {"name": "Sports", "open": "on", "csrftoken": client.cookies["starlette_admin_csrftoken"]}
         answer = client.post(
             "/shop/back/office/sections/create", data=data, headers=chief, follow_redirects=False
         )
-        assert answer.headers["location"] == "http://desk.example/shop/back/office/sections/list"
+        assert answer.headers["location"] == "/shop/back/office/sections/list"
         assert "Sports" in client.get("/shop/back/office/sections/list", headers=chief).text
 
     closed = new_app(sqlite_url)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import re
 import secrets
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -22,6 +23,7 @@ from ...body import RequestBody
 from ...errors import Problem, not_found
 from ...policy import Access, Allow, Deny, Policy
 from ...principal import Principal, identify
+from ...routing import ENCODED_SLASH, path_of
 from .asking import OUTER, VISIT
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ NONCE: ContextVar[str] = ContextVar("jetio_panel_nonce", default="")
 
 CSRF_COOKIE, CSRF_HEADER, CSRF_FIELD = "starlette_admin_csrftoken", "x-csrftoken", "csrftoken"
 _SAFE = frozenset({"GET", "HEAD"})
+_OWN_HOST = re.compile(
+    r"https?://[^/]+(?=/(?![/\\]))"
+)  # what would read as another host's address stays whole
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 _POLICY = (
     "default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'self' 'unsafe-inline'; "
@@ -86,21 +91,23 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise _nothing_here(scope)
-        place = scope["path"].removeprefix(scope.get("root_path", "")).removeprefix(self.panel.path)
+        place = path_of(scope).replace(ENCODED_SLASH, "/").removeprefix(self.panel.path)
         request = Request(scope)
         if self._is_file(place, request):
-            await self.inside(self._inner(scope, None), receive, self._dressed(request, None, place, send))
+            await self.inside(
+                self._inner(request, place, None), receive, self._dressed(request, None, place, send)
+            )
             return
         principal, headers = await self._caller(request)
         if principal is None and not (self.panel.signing is not None and place == "/login"):
-            await self._refuse_or_invite(request, headers)(scope, receive, send)
+            await self._refuse_or_invite(request, place, headers)(scope, receive, send)
             return
         if place == "" or (place == "/login" and principal is not None):
             await RedirectResponse(self._address(request, "/"), 303)(scope, receive, send)
             return
         limit = self.panel.app.settings.max_body
         sent = RequestBody(scope, receive, limit)
-        inner = self._inner(scope, principal)
+        inner = self._inner(request, place, principal)
         if principal is not None:
             await self._guard(request, principal, sent)
             inner[VISIT] = await self._visit(request, principal, place)
@@ -137,14 +144,14 @@ class Door:
         """Styles, scripts and icons, which the page for signing in needs too; a hidden panel shows none."""
         return self.panel.signing is not None and place.startswith("/static/") and request.method in _SAFE
 
-    def _refuse_or_invite(self, request: Request, headers: Mapping[str, str]) -> RedirectResponse:
+    def _refuse_or_invite(self, request: Request, place: str, headers: Mapping[str, str]) -> RedirectResponse:
         """Raises 404, unless somebody whom nobody knows yet looks here with a browser."""
         stranger = request.scope.get("jetio.panel.stranger", False)
         looks = request.method in _SAFE and "text/html" in request.headers.get("accept", "")
         if self.panel.signing is None or stranger or not looks:
             raise _nothing_here(request.scope)
         query = request.url.query
-        here = request.scope["path"] + (f"?{query}" if query else "")
+        here = self._address(request, place) + (f"?{query}" if query else "")
         dead = {name: value for name, value in headers.items() if name.lower() == "set-cookie"}
         address = f"{self._address(request, '/login')}?{urlencode({'next': here})}"
         return RedirectResponse(address, 303, headers={**dead, "Cache-Control": "no-store"})
@@ -202,8 +209,9 @@ class Door:
         except Exception:  # the rule needs a row or a body: then it is asked again, and answers
             return True
 
-    def _inner(self, scope: Scope, principal: Principal | None) -> Scope:
+    def _inner(self, request: Request, place: str, principal: Principal | None) -> Scope:
         """The pages are an application of their own: they get no router and no state of ours."""
+        scope = request.scope
         inner = {name: value for name, value in scope.items() if name not in ("router", "route", "endpoint")}
         name = (principal.username or principal.email or principal.sub) if principal is not None else ""
         outer = scope if principal is None else {**scope, "jetio.principal": principal}
@@ -211,7 +219,10 @@ class Door:
             "is_anonymous": principal is None, "signs_out": self.panel.signing is not None,
             "admin_user": self.panel.person(name), "csrf_token": "" if principal is None else self.token(principal),
         }  # fmt: skip
-        own = {OUTER: outer, "state": state, "path_params": {}, "app_root_path": scope.get("root_path", "")}
+        root = scope.get("root_path", "")
+        # A proxy may have taken the root path away: pages of a mount look for it.
+        path = self._address(request, place)
+        own = {OUTER: outer, "state": state, "path_params": {}, "app_root_path": root, "path": path}
         return {**inner, **own}
 
     def _dressed(self, request: Request, principal: Principal | None, place: str, send: Send) -> Send:
@@ -220,6 +231,8 @@ class Door:
             if headers is not None and place.startswith("/static/"):
                 headers["Cache-Control"] = "private, max-age=86400"
             elif headers is not None:
+                if "location" in headers:
+                    headers["Location"] = _OWN_HOST.sub("", headers["Location"])
                 headers["Content-Security-Policy"] = _POLICY.format(nonce=NONCE.get())
                 headers["Cache-Control"] = "no-store"
                 headers["Referrer-Policy"] = "same-origin"

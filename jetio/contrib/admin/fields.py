@@ -18,10 +18,11 @@ from starlette_admin.fields import StringField
 from starlette_admin.helpers import static_url
 
 from ...resource import Field
+from .rows import is_secret
 
-__all__ = ["Cell", "Reference", "cell_of"]
+__all__ = ["UNSORTED", "Cell", "Reference", "cell_of", "titled"]
 
-_SECRET = re.compile(r"(^|_)(passw\w*|secret|token|pin)(_|$)")
+_TITLES = ("title", "name", "username", "email", "label", "slug")
 _WHOLE = re.compile(r"-?[0-9]{1,30}", re.ASCII)
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?(?:\.\d{1,3})?)\d*(?:Z|[+-]\d\d:?\d\d)?")
 _TIME = re.compile(r"(\d\d:\d\d(?::\d\d)?(?:\.\d{1,3})?)\d*(?:Z|[+-]\d\d:?\d\d)?")
@@ -68,7 +69,10 @@ class Cell(StringField):
         raw = form_data.get(self.id)
         if self.kind == "boolean":
             return raw is not None
-        return raw.replace("\r\n", "\n") if isinstance(raw, str) else ""
+        if not isinstance(raw, str):
+            return ""
+        # A charset of the sender's choice may make half letters, which nothing can hold.
+        return raw.replace("\r\n", "\n").encode(errors="replace").decode()
 
     async def parse_obj(self, request: Request, obj: Any) -> Any:
         return obj.values.get(self.name)
@@ -181,6 +185,12 @@ def cell_of(item: Field, *, target: str | None = None) -> Cell:
     return _dressed(made)
 
 
+def titled(cells: Mapping[str, Cell]) -> str | None:
+    """The field that a row is called by."""
+    texts = [name for name, cell in cells.items() if cell.kind in ("text", "email", "long")]
+    return next((name for name in _TITLES if name in texts), texts[0] if texts else None)
+
+
 def _dressed(cell: Cell) -> Cell:
     if cell.kind == "boolean":
         cell.form_template = "fields/form/boolean.html"
@@ -221,7 +231,7 @@ def _kind(item: Field, schema: Mapping[str, Any]) -> tuple[str, Mapping[str, Any
 
 
 def _text_kind(item: Field, schema: Mapping[str, Any]) -> str:
-    if _SECRET.search(item.name.lower()):
+    if is_secret(item.name):
         return "secret"
     if schema.get("format") in _FORMATS:
         return _FORMATS[schema["format"]]
@@ -272,11 +282,13 @@ def _json(text: str) -> Any:
 
 
 def _loads(text: str) -> Any:
-    """What the endpoint would read too: no NaN, no number beyond all bounds, no depth without end."""
+    """What the endpoint would read too: no NaN, no number beyond all bounds, no depth without end, no half letter."""
     try:
-        return json.loads(text, parse_constant=_finite, parse_float=_finite)
+        found = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        json.dumps(found, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError from None
+    return found
 
 
 def _finite(text: str) -> float:

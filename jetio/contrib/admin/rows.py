@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,10 +22,11 @@ from ...policy import Access, AllowWhere, Decision, both
 from ...resource import Field
 from ...routing import Application
 
-__all__ = ["ASKED", "Asked", "Rows"]
+__all__ = ["ASKED", "Asked", "Rows", "is_secret"]
 
 ASKED = "jetio.panel.asked"
 MOST_WORDS = 8
+_SECRET = re.compile(r"(^|_)(passw\w*|secret|token|pin)(_|$)")
 
 
 @dataclass(slots=True)
@@ -48,7 +50,8 @@ class Rows(List):
         views = {admin: view_of(self.resource, (), admin=admin) for admin in (False, True)}
         self.readers = {admin: Reader(view) for admin, view in views.items()}
         self.searched = {
-            admin: [item for item in view.fields if _is_text(item)] for admin, view in views.items()
+            admin: [item for item in view.fields if _is_text(item) and not is_secret(item.name)]
+            for admin, view in views.items()
         }
 
     async def _serve(
@@ -75,7 +78,7 @@ class Rows(List):
         return found
 
     def _holds(self, word: str, admin: bool) -> ColumnElement[bool]:
-        """The word stands in one of the texts that this caller may read, or is the key."""
+        """The word stands in one of the texts that the page shows to this caller, or is the key."""
         ways = [
             func.lower(item.column).contains(word.lower(), autoescape=True) for item in self.searched[admin]
         ]
@@ -88,6 +91,11 @@ class Rows(List):
         size = 1 << (len(keys) - 1).bit_length()  # few shapes: the last key fills up to a power of two
         filled = [*keys, *[keys[-1]] * (size - len(keys))]
         return or_(*(and_(*map(_equals, self.resource.key, key)) for key in filled))
+
+
+def is_secret(name: str) -> bool:
+    """Whether a column is called like something that is written and never shown."""
+    return _SECRET.search(name.lower()) is not None
 
 
 def _equals(item: Field, value: Any) -> ColumnElement[bool]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader
 from markupsafe import Markup, escape
 from starlette.applications import Starlette
+from starlette.datastructures import URL, URLPath
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
@@ -18,6 +20,7 @@ from starlette.types import ASGIApp
 from starlette_admin.auth import AdminUser
 from starlette_admin.base import BaseAdmin
 from starlette_admin.flash import FlashMiddleware
+from starlette_admin.helpers import list_url
 from starlette_admin.routing import route
 from starlette_admin.views import CustomView
 
@@ -58,7 +61,7 @@ class Site(BaseAdmin):
         env.loader = _Marked([own, *_package_loaders(env)])
         known: dict[str, Any] = env.globals
         known |= {"is_auth_enabled": True, "nonce": lambda: NONCE.get()}
-        known["csrf_input"] = _csrf_input
+        known |= {"csrf_input": _csrf_input, "list_url": _list_url}
 
     # The key is not known yet, and the door looks at tokens.
     def _ensure_secret_key(self) -> None:
@@ -86,7 +89,7 @@ class Site(BaseAdmin):
         inner.middleware_stack = FlashMiddleware(
             ExceptionMiddleware(inner.router, handlers=handlers), secret_key=key
         )
-        return Router([Mount(self.path, app=inner, name=ROUTES)])
+        return _Pages([Mount(self.path, app=inner, name=ROUTES)])
 
     # ---- pages -----------------------------------------------------------------------------------
 
@@ -124,12 +127,33 @@ class Site(BaseAdmin):
         answer: Response = await super().handle_action(request)
         return answer
 
+    async def _render_form_body(
+        self, request: Request, view: Any, obj: Any, errors: Any, config: dict[str, Any]
+    ) -> None:
+        if errors is not None and isinstance(view, RowView):
+            obj = config["obj"] = view.shown_again(request, obj, errors)
+        await super()._render_form_body(request, view, obj, errors, config)
+
     async def _refused(self, request: Request, problem: Exception) -> Response:
         assert isinstance(problem, Problem)  # noqa: S101 - registered for it
         if problem.status >= 500:
             raise problem
         shown = HTTPException(problem.status, problem.detail)
         return await self._render_error(request, shown)
+
+
+class _Path(URLPath):
+    """An address without scheme and host: those of a request are what its sender, or a proxy, makes of them."""
+
+    def make_absolute_url(self, base_url: str | URL) -> URL:
+        return URL(URL(str(base_url)).path.rstrip("/") + str(self))
+
+
+class _Pages(Router):
+    """Where the pages ask for addresses of each other."""
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        return _Path(super().url_path_for(name, **path_params))
 
 
 class _Index(CustomView):
@@ -159,7 +183,8 @@ class _Marked(BaseLoader):
         self, environment: Environment, template: str
     ) -> tuple[str, str | None, Callable[[], bool] | None]:
         source, name, fresh = self._found.get_source(environment, template)
-        return source.replace("<script", '<script nonce="{{ nonce() }}"'), name, fresh
+        source = source.replace("<script", '<script nonce="{{ nonce() }}"')
+        return source.replace('action="{{ request.url }}"', ""), name, fresh  # a form goes to its own page
 
 
 def _package_loaders(env: Environment) -> list[BaseLoader]:
@@ -167,6 +192,11 @@ def _package_loaders(env: Environment) -> list[BaseLoader]:
     assert env.loader is not None  # noqa: S101 - set a line before
     loaders: list[BaseLoader] = env.loader.loaders  # type: ignore[attr-defined]
     return loaders[1:]
+
+
+def _list_url(request: Request, **overrides: Any) -> str:
+    """The page of a list with other words, order or rows."""
+    return "?" + urlsplit(list_url(request, **overrides)).query
 
 
 def _csrf_input(request: Request) -> Markup:

@@ -23,7 +23,7 @@ from ...crud.actions import Action, Parts
 from ...crud.query import parse_key
 from ...errors import Problem, not_found
 from .asking import VISIT, Answer, ask
-from .fields import UNSORTED, Cell, Reference, cell_of
+from .fields import UNSORTED, Cell, Reference, cell_of, titled
 from .opened import OPENED, Form
 from .rows import ASKED, Asked, Rows
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Row", "RowView"]
 
 FARTHEST, MOST_KEYS = 2**53, 200
-TITLES = ("title", "name", "username", "email", "label", "slug")
 
 
 @dataclass(slots=True)
@@ -72,7 +71,7 @@ class RowView(BaseModelView):
         self.sortable_fields = [name for name, cell in self.cells.items() if cell.kind not in UNSORTED]
         self.exclude_fields_from_list = [name for name, cell in self.cells.items() if cell.kind in UNSORTED]
         self.exclude_fields_from_detail = [name for name, cell in self.cells.items() if cell.kind == "secret"]
-        self.titled = _titled(self.cells)
+        self.titled = titled(self.cells)
         super().__init__()
 
     def _names(self) -> list[str]:
@@ -120,8 +119,10 @@ class RowView(BaseModelView):
             return field.name in self.parts.schemas[admin].creatable
         if wanted in (RequestAction.EDIT, RequestAction.INLINE_EDIT):
             return field.name in self.parts.schemas[admin].updatable
-        readable = any(field.name == item.name for item in self.parts.views[admin].fields)
-        return readable and super().can_access_field(request, field, wanted)
+        return self._is_read(request, field.name) and super().can_access_field(request, field, wanted)
+
+    def _is_read(self, request: Request, name: str) -> bool:
+        return any(name == item.name for item in self.parts.views[self._is_admin(request)].fields)
 
     def _parse_filter_param(self, request: Request, query_params: Any = None) -> FilterGroup:
         """There are no filters yet: what an address says of them is not read."""
@@ -299,6 +300,21 @@ class RowView(BaseModelView):
             await self._told(request, "panel.deleted", pk, {})
         return len(pks)
 
+    def shown_again(
+        self, request: Request, data: dict[str, Any], errors: dict[str | int, Any]
+    ) -> dict[str, Any]:
+        """What a refused form may repeat: what is written and never shown has to be typed again."""
+        unseen = [
+            name
+            for name, text in data.items()
+            if isinstance(text, str)
+            and text
+            and (self.cells[name].kind == "secret" or not self._is_read(request, name))
+        ]
+        for name in unseen:
+            errors.setdefault(name, "This is not shown again; type it once more")
+        return data | dict.fromkeys(unseen, "")
+
     @contextmanager
     def _answered(self, request: Request) -> Iterator[None]:
         """What the endpoint refuses stands beside the fields that it names, the rest above the form."""
@@ -331,9 +347,3 @@ def _split(text: str | None) -> list[str]:
 
 def _words(title: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", title).capitalize()
-
-
-def _titled(cells: Mapping[str, Cell]) -> str | None:
-    """The field that a row is called by."""
-    texts = [name for name, cell in cells.items() if cell.kind in ("text", "email", "long")]
-    return next((name for name in TITLES if name in texts), texts[0] if texts else None)
