@@ -49,7 +49,7 @@ from .policy import (
 )
 from .principal import Authenticator, Principal, SecurityScheme
 from .resource import add_rules, resource_of
-from .routing import Application, Endpoint
+from .routing import Application, Endpoint, as_if_absent
 from .schemas import read_schema, schemas_for
 from .security import SecurityContext
 from .tables import create_tables
@@ -112,6 +112,7 @@ __all__ = [
     "add_rules",
     "add_swagger_ui",
     "allow_anonymous",
+    "as_if_absent",
     "authenticated",
     "create_engine_for_url",
     "create_tables",

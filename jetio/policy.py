@@ -139,6 +139,9 @@ class Policy:
     knows_caller: bool = False
     """Whether the rule itself finds out who is calling, as dependencies of old do."""
 
+    hides: bool = False
+    """Whether a route under the rule must look, to whoever it refuses, as if it were not there."""
+
     async def __call__(self, access: Access) -> Decision:
         raise NotImplementedError
 
@@ -177,6 +180,7 @@ class _Pair(Policy):
         self.authenticator = first.authenticator or second.authenticator
         self.needs_caller = first.needs_caller or second.needs_caller
         self.knows_caller = first.knows_caller or second.knows_caller
+        self.hides = first.hides or second.hides
         told = (first.admits_anonymous, second.admits_anonymous)
         self.admits_anonymous = all(told) if sign == "&" else any(told)
 
@@ -199,6 +203,7 @@ class _Not(Policy):
         self.authenticator = inner.authenticator
         self.needs_caller = inner.needs_caller
         self.knows_caller = inner.knows_caller
+        self.hides = inner.hides
         self.admits_anonymous = inner.admits_anonymous
 
     async def __call__(self, access: Access) -> Decision:

@@ -45,6 +45,7 @@ __all__ = [
     "Endpoint",
     "JetioRouter",
     "PathRoute",
+    "as_if_absent",
     "convertors_of",
     "header_list",
     "without_body",
@@ -142,6 +143,13 @@ class PathRoute(BaseRoute):
         found = set(self.endpoints) - {"WEBSOCKET"}
         return found | {"HEAD"} if "GET" in found else found
 
+    @property
+    def shown(self) -> set[str]:
+        """The methods that may be told of; those under a rule that hides are as if they were not there."""
+        found = self.methods
+        hidden = {method for method, endpoint in self.endpoints.items() if _hides(endpoint)}
+        return found - hidden - {"HEAD"} if "GET" in hidden else found - hidden
+
     def endpoint_for(self, method: str) -> Endpoint | None:
         """What answers a method."""
         return self.endpoints.get(method) or (self.endpoints.get("GET") if method == "HEAD" else None)
@@ -168,7 +176,7 @@ class PathRoute(BaseRoute):
         if given is None or (method == "WEBSOCKET" and method not in self.endpoints):
             return Match.NONE, {}
         if self.endpoint_for(method) is None:
-            return (Match.PARTIAL if self.methods else Match.NONE), {}
+            return (Match.PARTIAL if self.shown else Match.NONE), {}
         outer = scope.get("path_params")
         return Match.FULL, {"path_params": {**outer, **given} if outer else given}
 
@@ -184,6 +192,19 @@ class PathRoute(BaseRoute):
             raise NoMatchFound(name, path_params)
         path, _ = replace_params(self.path_format, self.param_convertors, dict(path_params))
         return URLPath(path=path, protocol="websocket" if set(self.endpoints) == {"WEBSOCKET"} else "http")
+
+
+def _hides(endpoint: Endpoint) -> bool:
+    return any(rule.hides for rule in getattr(endpoint.spec, "rules", ()))
+
+
+def as_if_absent(scope: Scope) -> Problem:
+    """What a request would be answered if its endpoint were not there: 404, or 405 beside other methods."""
+    route = scope.get("route")
+    if isinstance(route, PathRoute) and scope.get("type") == "http" and route.shown:
+        return _method_refused([route])
+    scope.pop("route", None)
+    return not_found()
 
 
 def without_body(send: Send) -> Send:
@@ -363,7 +384,7 @@ class JetioRouter(Router):
     def _serves(self, raw: bytes, scope: Scope) -> bool:
         moved = {**scope, "path": unquote(raw.decode()), "raw_path": raw}
         path = path_of(moved)
-        return any(_match(route, path, moved)[0] is not Match.NONE for route in self.candidates(path))
+        return any(_is_shown(route, path, moved) for route in self.candidates(path))
 
 
 def _place(table: _Node, number: int, route: BaseRoute) -> None:
@@ -384,14 +405,27 @@ def _match(route: BaseRoute, path: str, scope: Scope) -> tuple[Match, Scope]:
         return Match.NONE, {}
 
 
+def _is_shown(route: BaseRoute, path: str, scope: Scope) -> bool:
+    """Whether a route answers a request, and may be told of."""
+    if _match(route, path, scope)[0] is Match.NONE:
+        return False
+    return not isinstance(route, PathRoute) or bool(route.shown)
+
+
 async def _refuse_method(partial: Sequence[BaseRoute], scope: Scope, send: Send) -> None:
     """The path exists, the method does not: 405, or OPTIONS, for all routes of the path together."""
-    methods = {name for route in partial for name in getattr(route, "methods", None) or ()} | {"OPTIONS"}
-    allow = ", ".join(sorted(methods))
+    problem = _method_refused(partial)
+    allow = problem.headers["Allow"]
     if scope["method"] != "OPTIONS":
-        raise Problem(405, "method_not_allowed", "This method is not allowed here", headers={"Allow": allow})
+        raise problem
     await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", allow.encode())]})
     await send({"type": "http.response.body", "body": b""})
+
+
+def _method_refused(routes: Sequence[BaseRoute]) -> Problem:
+    told = [getattr(route, "shown", getattr(route, "methods", None)) or () for route in routes]
+    allow = ", ".join(sorted({"OPTIONS"}.union(*told)))
+    return Problem(405, "method_not_allowed", "This method is not allowed here", headers={"Allow": allow})
 
 
 def _other_path(scope: Scope) -> bytes | None:

@@ -25,7 +25,7 @@ from jetio import (
     Problem,
     SecurityScheme,
     UnitOfWork,
-    not_found,
+    as_if_absent,
     resource_of,
 )
 
@@ -236,8 +236,11 @@ def _is_delegated(principal: Principal) -> bool:
 class Hidden(_AccountPolicy):
     """A rule whose refusals are 404: whoever may not come in does not learn that there is anything.
 
-    A credential that is not accepted is a 404, too.
+    A credential that is not accepted is a 404, too. Where the path has other methods, a refusal is the 405 of a
+    method that is not there.
     """
+
+    hides = True
 
     def __init__(self, inner: Policy, authenticator: Authenticator) -> None:
         super().__init__(_Hiding(authenticator))
@@ -252,8 +255,8 @@ class Hidden(_AccountPolicy):
         try:
             decision = await self.inner(access)
         except Problem as problem:
-            raise _unseen(problem) from None
-        return Deny(problem=not_found()) if isinstance(decision, Deny) else decision
+            raise _unseen(problem, access.request) from None
+        return Deny(problem=as_if_absent(access.request.scope)) if isinstance(decision, Deny) else decision
 
 
 class _Hiding:
@@ -276,14 +279,14 @@ class _Hiding:
         try:
             return await self.base.identify(connection, work)
         except Problem as problem:
-            raise _unseen(problem) from None
+            raise _unseen(problem, connection) from None
 
     def principal_of(self, user: Any) -> Principal:
         return self.base.principal_of(user)
 
 
-def _unseen(problem: Problem) -> Problem:
-    return not_found() if problem.status in (401, 403) else problem
+def _unseen(problem: Problem, connection: HTTPConnection) -> Problem:
+    return as_if_absent(connection.scope) if problem.status in (401, 403) else problem
 
 
 class _Owned(_AccountPolicy):

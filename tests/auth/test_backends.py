@@ -326,6 +326,54 @@ def test_what_is_hidden_is_not_there(tokens: TestClient) -> None:
         assert "www-authenticate" not in answer.headers
 
 
+def test_nothing_tells_of_what_is_hidden(staff: Staff) -> None:
+    """Any method, `OPTIONS` and a further slash answer as for an address that does not exist, to the last header."""
+    app = Jetio(settings=SETTINGS, metadata=new_base().metadata, database="sqlite+aiosqlite://")
+    auth = AuthRouter(backend=JWTAuthBackend(config=CONFIG, user_loader=staff.load))
+    auth.register_routes(app)
+    rule = auth.hidden(auth.admin_only())
+
+    @app.get("/hidden/report", policy=rule)
+    async def report() -> str:
+        return "in"
+
+    @app.get("/hidden/{number}", policy=rule & auth.authenticated())
+    async def one(number: int) -> int:
+        return number
+
+    @app.get("/half")
+    async def shown() -> str:
+        return "seen"
+
+    @app.post("/half", policy=rule)
+    async def half() -> str:
+        return "in"
+
+    def told(client: TestClient, method: str, path: str, **headers: str) -> Any:
+        answer = client.request(
+            method, path, headers={**headers, "X-Request-ID": "same"}, follow_redirects=False
+        )
+        return answer.status_code, sorted(answer.headers.items()), answer.text
+
+    with serving(app, auth) as running:
+        client = running.client
+        for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS"):
+            missing = told(client, method, "/nothing/here")
+            assert missing[0] == 404
+            for path in ("/hidden/report", "/hidden/report/", "/hidden/7", "/hidden/7/"):
+                assert told(client, method, path) == missing
+                assert told(client, method, path, authorization="Bearer bad") == missing
+        refused = told(client, "POST", "/half")
+        assert refused == told(client, "PUT", "/half")
+        assert ("allow", "GET, HEAD, OPTIONS") in refused[1]
+        assert dict(told(client, "OPTIONS", "/half")[1])["allow"] == "GET, HEAD, OPTIONS"
+        token = client.post("/login", json={"email": "ann@example.com", "password": PASSWORD}).json()[
+            "access_token"
+        ]
+        assert client.get("/hidden/7", headers=bearer(token)).json() == 7
+        assert client.post("/half", headers=bearer(token)).json() == "in"
+
+
 # ---- sessions ----------------------------------------------------------------------------------------------
 
 
