@@ -17,7 +17,7 @@ class FurtherKey(Protocol):
     """One kind of them, such as passkeys."""
 
     async def opens(self, work: UnitOfWork, user: Any) -> bool:
-        """Whether the owner of this account can log in by it."""
+        """Whether the owner of this account can log in by it alone."""
 
     async def forget(self, work: UnitOfWork, user: Any) -> None:
         """Take all of an account away."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Column
 
-from jetio import Authenticator, Change, ConfigError, Database
+from jetio import Authenticator, Change, ConfigError, Database, Principal
 
 from .accounts import Accounts, invalid_credentials
+from .address_change import prove_owner
 from .administration import Administration
 from .approval import Approval
 from .backends import (
@@ -202,7 +203,10 @@ class AuthParts:
         managed = InPerson() & SelfOrAdmin(self.user_model)
         floor = {"POST": InPerson() & AdminOnly(), **dict.fromkeys(("PUT", "PATCH", "DELETE"), managed)}
         hooks: dict[str, Callable[[Change], Awaitable[None]]] = {"before_delete": self._keep_an_admin}
-        if has_state(self.user_model) or self._has("verify_email"):
+        self._address_opens = not self.features.isdisjoint({*LINKS, "oauth"}) and "email" in columns_of(
+            self.user_model
+        )
+        if has_state(self.user_model) or self._address_opens:
             hooks["before_update"] = self._before_update
             hooks["on_commit"] = self._on_commit
         guard_model(self.user_model, options.admin_field, options.login_fields, floor, hooks)
@@ -249,6 +253,7 @@ class AuthParts:
         if self._has("totp"):
             self.factors = make_factors(self._context, self.authenticator, *shared)
             self.logins.second_factor = self.factors.ask
+            self.accounts.further_keys.add(self.factors)
         if self._has("passkeys"):
             further = self.accounts.further_keys
             self.passkeys = make_passkeys(self._context, options.passkeys, *shared, further)
@@ -294,6 +299,11 @@ class AuthParts:
             raise ConfigError('passkeys are off; write AuthRouter(..., enable=["passkeys"])')
         return self.passkeys
 
+    async def require_proved_address(self, principal: Principal) -> None:
+        """Raises 403 `email_not_verified`: who is no owner of the address leaves nothing that locks its owner out."""
+        if self.mailing is not None and self.mailing.addresses is not None:
+            await self.mailing.addresses.require_of(principal.id)
+
     # ---- hooks of the model --------------------------------------------------------------------------------
 
     async def _keep_an_admin(self, change: Change) -> None:
@@ -301,6 +311,8 @@ class AuthParts:
 
     async def _before_update(self, change: Change) -> None:
         await self.accounts.keep_an_admin(change)
+        if self._address_opens:
+            await prove_owner(self._context.facts.key, change)
         await self.administration.before_update(change)
         if self.mailing is not None:
             await self.mailing.before_update(change)

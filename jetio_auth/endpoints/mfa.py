@@ -101,6 +101,7 @@ def mfa_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
 
         It counts once a code of it is confirmed; until then a new call gives a new secret.
         """
+        await auth.require_proved_address(principal)
         found = await factors.begin(principal)
         shown = {"secret": found.secret, "otpauth_url": found.otpauth_url, "qr_svg": found.qr_svg}
         return JsonResponse(shown, headers=NO_STORE)
@@ -110,6 +111,7 @@ def mfa_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
 
         The answer has ten recovery codes. All other sessions end.
         """
+        await auth.require_proved_address(principal)
         codes = await factors.confirm(principal, body.code, device_of(request))
         return JsonResponse({"recovery_codes": codes}, headers=NO_STORE)
 

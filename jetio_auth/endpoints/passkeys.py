@@ -100,10 +100,12 @@ def passkey_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
 
         For `PublicKeyCredential.parseCreationOptionsFromJSON` and `navigator.credentials.create`.
         """
+        await auth.require_proved_address(principal)
         return JsonResponse(await passkeys.begin(principal), headers=NO_STORE)
 
     async def add_passkey(request: Request, principal: Principal, body: NewPasskey) -> PasskeyRead:
         """Keep a new passkey, as the browser has made it."""
+        await auth.require_proved_address(principal)
         made = body.credential.model_dump()
         return _shown(await passkeys.add(principal, made, body.name, device_of(request)))
 

@@ -208,6 +208,15 @@ class SecondFactors:
 
         await self._run(steps, event)
 
+    async def opens(self, work: UnitOfWork, user: Any) -> bool:
+        """A second factor is no way in by itself."""
+        return False
+
+    async def forget(self, work: UnitOfWork, user: Any) -> None:
+        """Take the authenticator of an account away, with its recovery codes, on or only begun."""
+        await self._totp.forget(work, user)
+        await self._recovery.drop(work, user)
+
     async def _close(self, work: UnitOfWork, principal: Principal, event: AuthEvent) -> None:
         """Whoever came in under the old rule is asked again (ASVS 5, 7.4.3)."""
         if self._sessions is not None:

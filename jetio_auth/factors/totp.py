@@ -122,6 +122,11 @@ class Totp:
         """Take it away; whether there was one that counted."""
         return (await work.run(self._query("remove"), {"user": user})).count > 0
 
+    async def forget(self, work: UnitOfWork, user: Any) -> None:
+        """Take away whatever there is."""
+        for name in ("forget", "remove"):
+            await work.run(self._query(name), {"user": user})
+
     async def _row(self, user: Any, work: UnitOfWork | None = None) -> Any:
         query, values = self._query("row"), {"user": user}
         if work is not None:

@@ -33,6 +33,15 @@ class Addresses:
                 403, "email_not_verified", "The email address is not confirmed yet; a mail has the link"
             )
 
+    async def require_of(self, key: Any) -> None:
+        """The same for the account with this key, whose owner has been logged in."""
+        facts, database = self._context.facts, self._context.database
+        query = database.shaped((facts, "by key"), facts.select_by_key)
+        async with database.transaction(writes=False) as work:
+            rows = query.decode(await work.run_alone(query, {"key": key}))
+        if not rows or not facts.account(rows[0])[self._flag]:
+            raise Problem(403, "email_not_verified", "Confirm the email address first; a mail has the link")
+
     async def find(self, token: str) -> Account:
         """Whose link it is; raises 404 `not_found` or 410 `expired`."""
         return await self._tokens.find(token, "verify_email")

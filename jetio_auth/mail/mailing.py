@@ -14,14 +14,14 @@ from ..context import AuthContext
 from ..events import Events
 from ..grants.magic_link import MagicLinks
 from ..logins import Logins
-from ..model import unprove_on_set
+from ..model import columns_of, unprove_on_set
 from ..settings import Lockout
 from ..tables import one_time_table
 from ..throttle import Throttle
 from .addresses import Addresses
 from .letters import Letters
 from .mailers import Mailer
-from .one_time import OneTimeTokens
+from .one_time import OneTimeTokens, end_with_address
 from .password_reset import PasswordReset
 from .settings import LINKS, Mail, mail_weaknesses
 
@@ -45,7 +45,8 @@ class Mailing:
         key: Column[Any],
     ) -> None:
         self._context, self._features = context, features
-        tokens = OneTimeTokens(context, one_time_table(key))
+        self._table = one_time_table(key)
+        tokens = OneTimeTokens(context, self._table)
         plan = mail if isinstance(mail, Mail) else Mail(mailer=mail)
         self.letters = Letters(context, plan, features, prefix, tokens, throttle, lockout, accounts.find)
         self.pages = self.letters.pages
@@ -57,7 +58,9 @@ class Mailing:
         self.magic_links = MagicLinks(context, accounts, tokens, logins, events, self.addresses)
 
     def guard(self, model: type[Any]) -> None:
-        """Another address is another thing to prove, whoever writes it."""
+        """Another address is another thing to prove, whoever writes it, and ends the links that were sent."""
+        if "email" in columns_of(model):
+            end_with_address(model, self._table)
         if self.addresses is not None:
             unprove_on_set(model)
 

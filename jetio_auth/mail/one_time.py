@@ -9,14 +9,15 @@ from collections.abc import Callable, Mapping
 from time import time
 from typing import Any
 
-from sqlalchemy import BigInteger, Executable, Table, bindparam, insert, null, select, update
+from sqlalchemy import BigInteger, Executable, Table, bindparam, delete, event, insert, null, select, update
+from sqlalchemy.orm.attributes import get_history
 
 from jetio import ConstraintViolated, Problem, UnitOfWork
 
 from ..context import AuthContext
 from ..model import PASSWORD, Account
 
-__all__ = ["OneTimeTokens"]
+__all__ = ["OneTimeTokens", "end_with_address"]
 
 _OUTLIVES_PASSWORD = frozenset({"verify_email"})
 _LONGEST = 200
@@ -128,6 +129,27 @@ class OneTimeTokens:
 
     def _query(self, name: str) -> Any:
         return self._context.database.shaped((self, name), self._statements[name])
+
+
+def end_with_address(model: type[Any], table: Table) -> None:
+    """Links that open an account end when its address changes: they do not come back with the former address.
+
+    Routes write accounts as objects, too, for their names are normalised when they are set.
+    """
+    if getattr(model, _ENDED, False):
+        return
+    setattr(model, _ENDED, True)
+    mine = table.c.user_id == bindparam("user", type_=table.c.user_id.type)
+    statement = delete(table).where(mine, table.c.purpose.not_in(_OUTLIVES_PASSWORD))
+
+    def after_update(mapper: Any, connection: Any, target: Any) -> None:
+        if get_history(target, "email").has_changes():
+            connection.execute(statement, {"user": mapper.primary_key_from_instance(target)[0]})
+
+    event.listen(model, "after_update", after_update, propagate=True)
+
+
+_ENDED = "__jetio_auth_links_end__"
 
 
 def _hash(token: str) -> str:

@@ -19,6 +19,7 @@ from sqlalchemy import text
 from jetio import ConfigError, Jetio, Principal, Problem, Settings
 from jetio_auth import AuthRouter, JWTConfig, Lockout, Mail, PasskeySettings
 from jetio_auth.factors.passkey_settings import place_of
+from jetio_auth.mail.mailers import NoMailer
 from jetio_auth.passwords import Passwords
 from tests.auth.forum import PASSWORD, Person, Site, User, bearer, call, new_app, serving
 from tests.auth.post import Outbox, club
@@ -539,19 +540,25 @@ def test_conditions_hold_for_passkeys_too(quick: Site) -> None:
 
 
 @pytest.mark.parametrize("way", ["magic link", "reset"])
-@pytest.mark.parametrize("confirmed", [True, False])
-def test_who_waited_for_the_owner_is_out(sqlite_url: str, way: str, confirmed: bool) -> None:
-    """A passkey of somebody who registered with a stranger's address ends when its owner comes by mail.
+@pytest.mark.parametrize("moved", [True, False])
+def test_who_waited_for_the_owner_is_out(sqlite_url: str, way: str, moved: bool) -> None:
+    """Passkey and authenticator of somebody who took a stranger's address end when its owner comes by mail.
 
-    Where the address was proved before, the passkey is the owner's and stays.
+    Where the address was proved before, they are the owner's and stay.
     """
     outbox = Outbox()
     mail = Mail(mailer=outbox, links={"magic_link": "https://app.example.com/login#{token}"})
-    with club(sqlite_url, mail=mail, enable=["passkeys", "magic_link"]) as site:
+    with club(sqlite_url, mail=mail, enable=["passkeys", "totp", "magic_link"]) as site:
         site.outbox = outbox
-        site.member("ann", confirmed=confirmed)
-        token = site.login("ann").json()["access_token"]
-        key, _ = new_key(Person(site.client, 1, "ann", token))
+        site.member("ann")
+        person = Person(site.client, 1, "ann", site.login("ann").json()["access_token"])
+        key, _ = new_key(person)
+        secret = person.post("/mfa/totp", {}).json()["secret"]
+        code = {"code": pyotp.TOTP(secret).now()}
+        assert person.post("/mfa/totp/confirm", code).status_code == 200
+        if moved:
+            body = {"email": "owner@example.com"}
+            assert person.patch("/members/1", body).status_code == 200
         if way == "reset":
             site.forgot("ann")
             answer = site.reset(outbox.token("password"))
@@ -559,8 +566,29 @@ def test_who_waited_for_the_owner_is_out(sqlite_url: str, way: str, confirmed: b
         else:
             site.client.post("/magic-link", json={"identity": "ann"})
             body = {"token": outbox.token("Log in")}
-            assert site.client.post("/magic-link/verify", json=body).status_code == 200
-        assert log_in(site, key).status_code == (200 if confirmed else 401)
+            answer = site.client.post("/magic-link/verify", json=body)
+            assert answer.status_code == (200 if moved else 401), answer.text
+        assert log_in(site, key).status_code == (401 if moved else 200)
+        left = site.run(site.auth.required_factors().state, 1)
+        assert left == ((False, 0) if moved else (True, 10))
+
+
+def test_an_address_that_is_not_proved_gets_no_factor(sqlite_url: str) -> None:
+    """Somebody who registers with a stranger's address cannot lock its owner out: neither begin nor finish."""
+    mail = Mail(mailer=NoMailer(), links={"magic_link": "https://app.example.com/login#{token}"})
+    with club(sqlite_url, mail=mail, enable=["passkeys", "totp", "magic_link"]) as site:
+        site.member("ann", confirmed=False)
+        person = Person(site.client, 1, "ann", site.login("ann").json()["access_token"])
+        passkey: dict[str, Any] = {"id": "x", "rawId": "x", "type": "public-key"}
+        passkey |= {"response": {"clientDataJSON": "x", "attestationObject": "x"}}
+        for path, body in (
+            ("/mfa/totp", {}),
+            ("/mfa/totp/confirm", {"code": "123456"}),
+            (f"{REGISTER}/options", {}),
+            (f"{REGISTER}/verify", {"credential": passkey}),
+        ):
+            answer = person.post(path, body)
+            assert (answer.status_code, answer.json()["code"]) == (403, "email_not_verified"), path
 
 
 def test_without_the_feature_there_is_nothing(sqlite_url: str) -> None:

@@ -14,8 +14,8 @@ import time_machine
 from sqlalchemy import text
 
 from jetio_auth import Lockout, Mail
-from tests.auth.forum import PASSWORD, bearer, call
-from tests.auth.post import DOMAIN, ClubSite, Outbox, club, token_of
+from tests.auth.forum import PASSWORD, bearer, call, serving
+from tests.auth.post import DOMAIN, ClubSite, Member, Outbox, club, new_club, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -215,6 +215,65 @@ def test_a_refused_password_leaves_the_link(quick: ClubSite) -> None:
     long = quick.reset(token, "é" * 37)
     assert long.json()["errors"][0]["code"] == "password_too_long"
     assert quick.reset(token).status_code == 204
+
+
+def test_a_dead_link_does_not_come_back(sqlite_url: str) -> None:
+    """An address that is changed and changed back ends what was sent, whether by a route or by own code."""
+    with club(sqlite_url, disable=["verify_email"]) as quick:
+        assert quick.register("ann").status_code == 201
+        key, headers = quick.row("ann").id, quick.headers("ann")
+
+        async def move(address: str) -> None:
+            async with quick.app.database.sessions() as session:
+                user = await session.get_one(Member, key)
+                user.email = address
+                await session.commit()
+
+        for way in ("route", "code"):
+            token = asked(quick)
+            for address in ("new@example.com", "ann@example.com"):
+                if way == "code":
+                    quick.run(move, address)
+                else:
+                    moved = quick.client.patch(f"/members/{key}", json={"email": address}, headers=headers)
+                    assert moved.status_code == 200, moved.text
+            assert told(quick.reset(token)) == (404, "not_found"), way
+        assert quick.reset(asked(quick)).status_code == 204
+
+
+PATHS = (("PATCH", "/members/{}"), ("PUT", "/members/{}"), ("PATCH", "/users/{}"), ("PATCH", "/users/me"))
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_another_address_takes_a_fresh_login(sqlite_url: str, *, confirmed: bool) -> None:
+    """Whoever finds an open session cannot make the account his own by mail; on no route. Admins change others."""
+    off = [] if confirmed else ["verify_email"]
+    app, auth, outbox = new_club(sqlite_url, disable=off)
+    auth.register_user_routes(app)
+    with serving(app, auth) as served, time_machine.travel(time.time(), tick=False) as clock:
+        site = ClubSite(served, outbox)
+        site.run(site.auth.ensure_admin, username="root", email="root@example.com", password=PASSWORD)
+        site.member("ann", confirmed=confirmed)
+        key, headers, root = site.row("ann").id, site.headers("ann"), site.headers("root")
+        clock.shift(timedelta(minutes=16))
+        same, other = {"username": "ann", "email": "ann@example.com"}, {"email": "thief@example.com"}
+        for method, path in PATHS:
+            body = {**same, **other, "phone": method}
+            answer = site.client.request(method, path.format(key), json=body, headers=headers)
+            assert told(answer) == (401, "fresh_login_required"), (method, path)
+            answer = site.client.request(method, path.format(key), json=same, headers=headers)
+            assert answer.status_code == 200, answer.text
+        assert (site.row("ann").email, site.row("ann").phone) == ("ann@example.com", None)
+        fresh = site.headers("ann")
+        for number, (method, path) in enumerate(PATHS):
+            body = {**same, "email": f"ann{number}@example.com"}
+            answer = site.client.request(method, path.format(key), json=body, headers=fresh)
+            assert answer.status_code == 200, answer.text
+        clock.shift(timedelta(minutes=16))
+        moved = site.client.patch(f"/members/{key}", json=other, headers=root)
+        assert moved.status_code == 200, moved.text
+        own = site.client.patch(f"/members/{site.row('root').id}", json={"email": "r@x.org"}, headers=root)
+        assert told(own) == (401, "fresh_login_required")
 
 
 def test_an_error_shows_no_link(
