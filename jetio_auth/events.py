@@ -46,6 +46,7 @@ EVENTS = (
     "admin.revoked",
     "mfa.enabled",
     "mfa.disabled",
+    "mfa.reset",
     "mfa.failed",
     "mfa.recovery_used",
     "mfa.recovery_renewed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +17,35 @@ from .oauth import OAuth, OAuthProvider
 from .passwords import PasswordPolicy
 from .settings import JWTConfig, Lockout
 
-__all__ = ["AuthOptions"]
+__all__ = ["AuthOptions", "refuse_odd_paths"]
 
 _NEEDS_MODEL = (
     "jwt", "password", "extra_claims", "default_admin", "approval", "database", "passkeys", "mail",
     "require_verified_email", "dev_superusers", "oauth", "enable", "disable",
 )  # fmt: skip
+
+_PATHS = {
+    "prefix": "",
+    "session_prefix": "",
+    "admin_prefix": "",
+    "users_prefix": "/users",
+    "login_path": "/login",
+    "register_path": "/register",
+}
+"""What is a path, and what stands where nothing is given."""
+_IS_PATH = re.compile(r"(/[^/]+)+").fullmatch
+
+
+def refuse_odd_paths(**given: str) -> None:
+    """A path begins with a slash and ends without one, for others are put behind it; raises ConfigError."""
+    mistakes = []
+    for name, path in given.items():
+        usual = _PATHS[name]
+        if not _IS_PATH(path) and (path or usual):
+            meant = "".join(f"/{part}" for part in path.split("/") if part) or usual
+            mistakes.append(f"AuthRouter({name}={path!r}) is no path for routes; write {name}={meant!r}")
+    if mistakes:
+        raise ConfigError.of(mistakes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +82,7 @@ class AuthOptions:
     disable: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        refuse_odd_paths(**{name: getattr(self, name) for name in _PATHS})
         if self.approval not in (None, "admin"):
             raise ConfigError(f'AuthRouter(approval={self.approval!r}) is not known; write approval="admin"')
         if self.user_model is None:

@@ -140,6 +140,12 @@ class AuthParts:
         config = options.jwt or environment().jwt
         if "cookie" in config.locations and not self._has("sessions"):
             raise ConfigError("cookies need sessions, or no logout could end them; leave sessions on")
+        handed = self.features & {"device_login", "impersonation"}
+        if handed and "header" not in config.locations:
+            raise ConfigError(
+                f"the tokens of {' and '.join(sorted(handed))} are sent in a header; "
+                "write JWTConfig(token_location=['header', 'cookie'])"
+            )
         path = f"{options.prefix}{options.session_prefix}"
         held = tables.sessions if tables is not None else None
         self.authenticator = JWTAuthenticator(

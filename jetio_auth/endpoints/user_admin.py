@@ -1,4 +1,4 @@
-"""POST /admin/users/{id}/disable, /enable, /unlock, /revoke-sessions and PUT /admin/users/{id}/roles."""
+"""/admin/users/{id}/...: disable, enable, unlock, revoke-sessions, reset-factors, roles."""
 
 from __future__ import annotations
 
@@ -44,9 +44,13 @@ class Roles(BaseModel):
 class _UserOperation(Operation):
     """Its answer is made of the model, which is complete only at build."""
 
-    def __init__(self, auth: AuthRouter, method: str, handler: Any, *problems: int) -> None:
+    def __init__(
+        self, auth: AuthRouter, method: str, handler: Any, *problems: int, fresh: bool = False
+    ) -> None:
         self.auth = auth
         policy = auth.own_account() & auth.admin_only()
+        if fresh:
+            policy &= auth.fresh()
         super().__init__(method, handler, tags=["admin"], policy=policy, problems=problems)
 
     def build(self, app: Application, path: str) -> None:
@@ -119,10 +123,23 @@ def user_admin_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
         await auth.events.record(event("user.unlocked", user, request, principal))
         return JsonResponse(document_of(user))
 
+    async def reset_factors(id: str, request: Request, principal: Principal) -> JsonResponse:
+        """Take the authenticator and the recovery codes away from somebody who has lost them.
+
+        All sessions of the account end; its password stays, and its passkeys.
+        """
+        async with auth.database.sessions() as session:
+            user = await work.found(session, id)
+        key = getattr(user, auth.accounts.facts.key)
+        await auth.required_factors().reset(key, event("mfa.reset", user, request, principal))
+        return JsonResponse(document_of(user))
+
     if has_state(auth.user_model):
         yield "/users/{id}/disable", _UserOperation(auth, "POST", disable_user, 409)
         yield "/users/{id}/enable", _UserOperation(auth, "POST", enable_user)
     yield "/users/{id}/unlock", _UserOperation(auth, "POST", unlock_user)
     if "sessions" in auth.features:
         yield "/users/{id}/revoke-sessions", _UserOperation(auth, "POST", revoke_sessions)
+    if "totp" in auth.features:
+        yield "/users/{id}/reset-factors", _UserOperation(auth, "POST", reset_factors, fresh=True)
     yield "/users/{id}/roles", _UserOperation(auth, "PUT", set_roles, 409)

@@ -178,7 +178,7 @@ class SecondFactors:
             if not await self._totp.confirm(work, key, sealed, step):
                 raise Problem(409, "conflict", "The authenticator is being changed by others; try again")
             codes = await self._recovery.replace(work, key)
-            await self._close(work, principal, event)
+            await self._close(work, key, principal.claims.get("sid"), event)
             return codes
 
         return await self._run(steps, event)
@@ -199,12 +199,19 @@ class SecondFactors:
     async def remove(self, principal: Principal, device: Device) -> None:
         """Switch it off, with the recovery codes; all other sessions end. Commits. Raises 404 where it is off."""
         event = self._event("mfa.disabled", principal.id, device)
+        await self._take_away(principal.id, principal.claims.get("sid"), event)
 
+    async def reset(self, key: Any, event: AuthEvent) -> None:
+        """Take them away from somebody who has lost them; all sessions end. Commits. Raises 404 where they are off."""
+        await self._take_away(key, None, event)
+
+    async def _take_away(self, key: Any, apart: str | None, event: AuthEvent) -> None:
         async def steps(work: UnitOfWork) -> None:
-            if not await self._totp.remove(work, principal.id):
+            await self._context.locked(work, key)
+            if not await self._totp.remove(work, key):
                 raise not_found()
-            await self._recovery.drop(work, principal.id)
-            await self._close(work, principal, event)
+            await self._recovery.drop(work, key)
+            await self._close(work, key, apart, event)
 
         await self._run(steps, event)
 
@@ -217,10 +224,10 @@ class SecondFactors:
         await self._totp.forget(work, user)
         await self._recovery.drop(work, user)
 
-    async def _close(self, work: UnitOfWork, principal: Principal, event: AuthEvent) -> None:
+    async def _close(self, work: UnitOfWork, key: Any, apart: str | None, event: AuthEvent) -> None:
         """Whoever came in under the old rule is asked again (ASVS 5, 7.4.3)."""
         if self._sessions is not None:
-            await self._sessions.end_others(work, principal.id, principal.claims.get("sid"))
+            await self._sessions.end_others(work, key, apart)
         await self._events.write(event, work)
 
     async def _run(self, steps: Callable[[UnitOfWork], Awaitable[T]], event: AuthEvent) -> T:

@@ -17,6 +17,7 @@ from ..endpoints.stored import StoredMeOperation, StoredRegisterOperation
 from ..events import AuthEvent, Events
 from ..logins import Logins
 from ..model import Account
+from ..options import refuse_odd_paths
 from ..passwords import PasswordPolicy
 from ..router import AuthRouter
 from ..settings import JWTConfig, Lockout, environment
@@ -63,6 +64,9 @@ class StoredAuthRouter(AuthRouter):
         self.user_model = StoredUser
         chosen = {"change_password", *(["approval"] if approval is not None else [])}
         self.features = frozenset(chosen - set(disable))
+        refuse_odd_paths(
+            prefix=prefix, session_prefix=session_prefix, login_path=login_path, register_path=register_path
+        )
         self.prefix, self.session_prefix = prefix, session_prefix
         self.login_path, self.accepts_issuers = login_path, False
         self._register_path = f"{prefix}{register_path}"

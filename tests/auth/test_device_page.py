@@ -43,9 +43,9 @@ def page() -> Iterator[Page]:
         yield page
 
 
-@pytest.fixture(scope="module", params=["header", "cookie"])
+@pytest.fixture(scope="module", params=["header", ["header", "cookie"]], ids=["header", "cookie"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """An application whose tokens travel in headers, and one with cookies alone."""
+    """An application whose tokens travel in headers, and one whose browsers have cookies."""
     source = SOURCE.replace("LOCATION", repr(request.param))
     with serve(tmp_path_factory.mktemp("page"), source=source) as server:
         body = {"username": "ann", "password": PASSWORD}

@@ -18,7 +18,7 @@ from sqlalchemy import String, delete, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from jetio import ConfigError, Jetio, Problem
-from jetio_auth import AuthRouter, JetioAuthMixin, JWTConfig, Lockout
+from jetio_auth import AuthRouter, JetioAuthMixin, JSONUserStore, JWTConfig, Lockout
 from jetio_auth.sessions import Device
 from tests.auth.forum import PASSWORD, SETTINGS, Model, Site, User, bearer, call, new_app, new_base, serving
 
@@ -619,6 +619,43 @@ def test_features_that_cannot_be(options: dict[str, Any], message: str) -> None:
     """A name that is none, and a feature without its ground, is a mistake that says what to write."""
     with pytest.raises(ConfigError, match=message):
         AuthRouter(User, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "meant"),
+    [
+        ({"prefix": "auth"}, "prefix='/auth'"),
+        ({"prefix": "/auth/"}, "prefix='/auth'"),
+        ({"prefix": "/"}, "prefix=''"),
+        ({"session_prefix": "jwt"}, "session_prefix='/jwt'"),
+        ({"admin_prefix": "/admin//all"}, "admin_prefix='/admin/all'"),
+        ({"users_prefix": "users"}, "users_prefix='/users'"),
+        ({"users_prefix": "/people/"}, "users_prefix='/people'"),
+        ({"users_prefix": ""}, "users_prefix='/users'"),
+        ({"login_path": "login"}, "login_path='/login'"),
+        ({"register_path": "/"}, "register_path='/register'"),
+    ],
+)
+def test_paths_that_cannot_be(options: dict[str, Any], meant: str) -> None:
+    """One that does not begin with a slash, ends with one, or names nothing where something must stand."""
+    with pytest.raises(ConfigError, match=f"is no path for routes; write {meant}$"):
+        AuthRouter(User, **options)
+
+
+def test_paths_of_stores_are_judged_too() -> None:
+    """The other router takes no other paths."""
+    with pytest.raises(ConfigError, match="write prefix='/auth'"):
+        AuthRouter(store=JSONUserStore("users.json"), prefix="auth/")
+
+
+@pytest.mark.parametrize("feature", ["device_login", "impersonation"])
+def test_tokens_that_are_handed_out_are_read(feature: str) -> None:
+    """A program has no cookies: where no header is read, what it gets would be good for nothing."""
+    with pytest.raises(
+        ConfigError, match=rf"{feature} are sent in a header; write JWTConfig\(token_location"
+    ):
+        AuthRouter(User, enable=[feature], jwt=JWTConfig(token_location="cookie"))
+    AuthRouter(User, enable=[feature], jwt=JWTConfig(token_location=["header", "cookie"]))
 
 
 def test_lives_that_cannot_be() -> None:

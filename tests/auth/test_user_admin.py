@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from sqlalchemy import JSON, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from jetio import CrudRouter
 from jetio_auth import AuthRouter, JetioAuthMixin, Lockout
-from tests.auth.forum import Person, Site, User, call, new_app, new_base, serving
+from tests.auth.forum import Person, Site, User, bearer, call, new_app, new_base, serving
+from tests.auth.test_factors import switch_on
 
 
 def _forum(url: str, model: Any = User, **options: Any) -> Any:
@@ -98,6 +102,39 @@ def test_an_account_is_logged_out(site: Site) -> None:
     assert bob.get("/me").status_code == 200
     assert site.login(ann.username).status_code == 200
     assert events(admin, ann) == [("session.ended", str(admin.id))]
+
+
+def test_lost_factors_are_taken_away(database_url: str) -> None:
+    """By an admin who has logged in of late; the password is enough again, and who was logged in is out."""
+    with (
+        _forum(database_url, enable=["totp", "api_tokens"]) as site,
+        time_machine.travel(time.time(), tick=False) as clock,
+    ):
+        admin, ann = site.admin(), site.person("ann")
+        place = f"/admin/users/{ann.id}/reset-factors"
+        assert admin.post(place).json()["code"] == "not_found"
+        switch_on(ann)
+        assert site.login(ann.username).json()["code"] == "mfa_required"
+        assert site.client.post(place).status_code == 401
+        assert ann.post(place).status_code == 403
+        delegated = admin.post("/tokens", {"name": "program", "scopes": ["*"]}).json()["token"]
+        assert site.client.post(place, headers=bearer(delegated)).json()["code"] == "delegated"
+        assert admin.post("/admin/users/999999/reset-factors").status_code == 404
+        assert ann.get("/mfa/totp").json()["enabled"] is True
+        answer = admin.post(place)
+        assert (answer.status_code, answer.json()["username"]) == (200, ann.username)
+        assert ann.get("/me").json()["code"] == "token_revoked"
+        ann.token = site.login(ann.username).json()["access_token"]
+        assert ann.get("/mfa/totp").json() == {"enabled": False, "recovery_codes": 0}
+        assert events(admin, ann) == [("mfa.reset", str(admin.id))]
+        clock.shift(timedelta(minutes=15))
+        assert admin.post(place).json()["code"] == "fresh_login_required"
+
+
+def test_without_factors_nothing_is_taken_away(quick: Site) -> None:
+    """The route is there where they are."""
+    admin = quick.admin()
+    assert admin.post(f"/admin/users/{admin.id}/reset-factors").status_code == 404
 
 
 def test_roles_are_given_and_taken(site: Site) -> None:
