@@ -22,9 +22,10 @@ from sqlalchemy import String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from jetio import ConfigError, Jetio, Principal, Problem
-from jetio_auth import AuthRouter, JetioAuthMixin, JWTConfig, Lockout
+from jetio_auth import AuthRouter, JetioAuthMixin, JetioEmailConfirmationMixin, JWTConfig, Lockout
 from jetio_auth.factors.sealing import Seal
 from jetio_auth.features import FEATURES, Feature, features_of
+from jetio_auth.mail.mailers import NoMailer
 from jetio_auth.sessions import Device
 from tests.auth.forum import (
     PASSWORD,
@@ -712,6 +713,27 @@ def test_the_documentation_tells_of_it(quick: Site) -> None:
     paths = document["paths"]
     assert {"/login/mfa", "/mfa/totp", "/mfa/totp/confirm", "/mfa/recovery-codes"} <= set(paths)
     assert "otp" in str(paths["/login"]) + str(document["components"]["schemas"].get("LoginWithCode"))
+
+
+def test_an_account_without_an_address_gets_a_factor(sqlite_url: str) -> None:
+    """There is nothing to prove; one that has an address proves it first."""
+    base: Any = new_base()
+    columns: dict[str, Any] = {
+        "username": mapped_column(String(80), unique=True),
+        "email": mapped_column(String(80), unique=True),
+        "__annotations__": {"username": Mapped[str], "email": Mapped[str | None]},
+        "__module__": __name__,
+    }
+    account = type("Account", (base, JetioAuthMixin, JetioEmailConfirmationMixin), columns)
+    app = Jetio(settings=SETTINGS, database=sqlite_url, metadata=base.metadata)
+    auth = AuthRouter(account, enable=["totp"], mail=NoMailer())
+    auth.register_routes(app)
+    with serving(app, auth) as site:
+        for name, email, status in (("ann", None, 200), ("bob", "bob@example.com", 403)):
+            body = {"username": name, "email": email, "password": PASSWORD}
+            assert site.client.post("/register", json=body).status_code == 201
+            token = site.login(name).json()["access_token"]
+            assert site.client.post("/mfa/totp", headers=bearer(token)).status_code == status
 
 
 def test_nobody_is_asked_twice_for_no_second_factor(quick: Site) -> None:
