@@ -176,7 +176,7 @@ async def revoke(auth: AuthRouter, key: int) -> None:
 
 
 def test_a_session_of_an_account_may_write(sqlite_url: str) -> None:
-    """`GET /me` of accounts sets the readable cookie that a POST by session must repeat."""
+    """`GET /me` of accounts sets the readable cookie that a POST by session must repeat; the list of logins ends it."""
     with sessions(sqlite_url) as (running, _):
         ann = running.person("ann")
         running.client.post(f"/enter/{ann.id}")
@@ -184,6 +184,9 @@ def test_a_session_of_an_account_may_write(sqlite_url: str) -> None:
         running.client.get("/me")
         csrf = {"X-CSRF-Token": running.client.cookies["csrf_token"]}
         assert running.client.post("/act", headers=csrf).json() == "done"
+        [login] = [item for item in running.client.get("/sessions").json() if item["current"]]
+        assert running.client.delete(f"/sessions/{login['id']}", headers=csrf).status_code == 204
+        assert code(running.client.get("/me"), 401) == "token_revoked"
 
 
 async def test_a_session_needs_a_backend_to_enter() -> None:
