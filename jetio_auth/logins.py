@@ -85,6 +85,11 @@ class Logins:
         await self._events.announce(event)
         return pair
 
+    @property
+    def problems(self) -> list[int]:
+        """What a login may be refused with whose proof was right, for its documentation."""
+        return [403] if self.conditions else []
+
     async def ask(self, account: Account, extra: Claims, device: Device) -> None:
         """Raises what stands against a login."""
         for condition in self.conditions:

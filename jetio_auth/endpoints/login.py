@@ -52,7 +52,7 @@ class LoginOperation(Operation):
     def __init__(self, auth: AuthRouter) -> None:
         self.auth, self.tokens = auth, TokenAnswers(auth.authenticator)
         self.body: type[LoginBody] = LoginBody if auth.factors is None else LoginWithCode
-        problems = [400, 401, 413, 415, 422, 429, *self.tokens.problems]
+        problems = [400, 401, 413, 415, 422, 429, *self.tokens.problems, *auth.logins.problems]
         super().__init__("POST", self.login, response_model=TokenPair, tags=["auth"], problems=problems)
 
     def build(self, app: Application, path: str) -> None:

@@ -82,7 +82,8 @@ def mfa_login_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
         return tokens.answer(request, pair)
 
     yield f"{auth.login_path}/mfa", Operation(
-        "POST", login_mfa, response_model=TokenPair, tags=["auth"], problems=[401, 429, *tokens.problems]
+        "POST", login_mfa, response_model=TokenPair, tags=["auth"],
+        problems=[401, 429, *tokens.problems, *auth.logins.problems],
     )  # fmt: skip
 
 

@@ -126,7 +126,11 @@ def oauth_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
     yield (
         "/oauth/token",
         Operation(
-            "POST", oauth_token, response_model=TokenPair, tags=["auth"], problems=[401, *tokens.problems]
+            "POST",
+            oauth_token,
+            response_model=TokenPair,
+            tags=["auth"],
+            problems=[401, *tokens.problems, *auth.logins.problems],
         ),
     )
     yield (

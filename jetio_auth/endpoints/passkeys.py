@@ -147,7 +147,7 @@ def passkey_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
     )  # fmt: skip
     yield "/passkeys/login/verify", Operation(
         "POST", login_with_passkey, response_model=TokenPair, tags=tags,
-        problems=[401, 429, *tokens.problems],
+        problems=[401, 429, *tokens.problems, *auth.logins.problems],
     )  # fmt: skip
     yield "/passkeys", Operation("GET", list_passkeys, tags=tags, policy=own)
     yield "/passkeys/{id}", Operation("DELETE", remove_passkey, tags=tags, policy=policy, problems=[409])

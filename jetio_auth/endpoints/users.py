@@ -104,7 +104,7 @@ class _ChangeMe(Operation):
 
     def __init__(self, auth: AuthRouter, update: Endpoint) -> None:
         self.auth, self.update = auth, update
-        problems = [400, 409, 413, 415, 422, 429]
+        problems = [400, 409, 412, 413, 415, 422, 429]
         super().__init__(
             "PATCH", self.change_own_user, tags=["users"], policy=auth.own_account(), problems=problems
         )

@@ -83,6 +83,18 @@ def test_the_way_of_an_account(site: Site) -> None:
     assert "user.approved" in events
 
 
+@pytest.mark.parametrize(("model", "waits"), [(Member, True), (User, False)])
+def test_the_document_says_that_a_login_may_have_to_wait(sqlite_url: str, model: Any, waits: bool) -> None:
+    """403 stands at every way of logging in where an admin decides, and nowhere else."""
+    app = new_app(sqlite_url, metadata=model.metadata)
+    auth = AuthRouter(model, enable=["totp", "passkeys"])
+    auth.register_routes(app)
+    with serving(app, auth) as site:
+        paths = site.app.openapi()["paths"]
+    for path in ("/login", "/login/mfa", "/passkeys/login/verify"):
+        assert ("403" in paths[path]["post"]["responses"]) is waits, path
+
+
 def test_a_rejected_account_is_like_a_wrong_password(site: Site) -> None:
     """401 with the same words; its row stays, so that the name cannot register again, or is deleted on request."""
     site.register("bob")

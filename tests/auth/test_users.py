@@ -225,6 +225,15 @@ def test_everybody_an_admin_for_development(sqlite_url: str, caplog: pytest.LogC
         pass
 
 
+def test_a_version_that_cannot_be_is_refused(quick: Site) -> None:
+    """Rows have no versions: `If-Match` on one's own account is 412, which the document tells."""
+    ann = quick.person("ann")
+    answer = ann.request("PATCH", "/users/me", json={"age": 31}, headers={"If-Match": '"1"'})
+    assert (answer.status_code, answer.json()["code"]) == (412, "etag_mismatch")
+    told = quick.app.openapi()["paths"]["/users/me"]["patch"]["responses"]
+    assert "412" in told
+
+
 def test_a_flag_of_verification_sends_no_mail(sqlite_url: str) -> None:
     """`is_verified` is a column of many models: addresses are confirmed by mail where that is switched on by name."""
     base: Any = new_base()
