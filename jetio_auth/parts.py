@@ -246,6 +246,8 @@ class AuthParts:
                 self._context, device_table(key), self._throttle,
                 self.authenticator, self.logins, self.events, options.events_days,
             )  # fmt: skip
+            if self.logins.sessions is not None:
+                self.logins.sessions.endings.append(self.devices.revoke)
         if self._has("oauth"):
             self.oauth = make_oauth_logins(
                 self._context, options.oauth, oauth_tables(key), self.authenticator,

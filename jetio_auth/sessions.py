@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import time
 from typing import Any
@@ -100,6 +100,10 @@ class Origin:
     ends: int | None = None
 
 
+Ending = Callable[[UnitOfWork, Any], Awaitable[None]]
+"""Ends what is about to become a session of an account; given the account's key."""
+
+
 class Sessions:
     """The logins of accounts.
 
@@ -108,6 +112,7 @@ class Sessions:
 
     def __init__(self, context: AuthContext, tables: SessionTables, seconds: int, idle: int) -> None:
         self._context, self._seconds, self._idle = context, seconds, idle
+        self.endings: list[Ending] = []
         table = tables.sessions
         columns = table.c
         now: Any = bindparam("now", type_=BigInteger)
@@ -193,8 +198,12 @@ class Sessions:
 
     async def forget_expired(self, user: Any) -> None:
         """Drop what has ended by itself. A transaction of its own: it locks rows that a login need not wait for."""
-        async with self._database.transaction() as work:
-            await work.run_alone(self._query("expire"), {"user": user, "now": int(time())}, writes=True)
+        values = {"user": user, "now": int(time())}
+
+        async def steps(work: UnitOfWork) -> None:
+            await work.run_alone(self._query("expire"), values, writes=True)
+
+        await self._database.run_transaction(steps)
 
     async def list(self, user: Any) -> Sequence[Session]:
         """The sessions of an account that last, the one that was used last first."""
@@ -225,6 +234,8 @@ class Sessions:
         values = {"user": user, "now": int(time())}
         await work.run(self._query("end others"), {**values, "sid": sid})
         await work.run(self._query("end borrowed"), values)
+        for end in self.endings:
+            await end(work, user)
 
     async def end_all_in(self, session: AsyncSession, user: Any) -> None:
         """End all sessions of an account in the caller's transaction, and those in which it acts for others."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import time
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import BigInteger, Boolean, Executable, Table, bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -170,8 +170,7 @@ class DeviceLogins:
         values = {"code_": code_of(code), "hash_": _hash(secret)}
         held = await self._polled(values)
         if held.status == "rejected":
-            await self._take(values, "rejected", "rejected")
-            raise Rejected
+            return await self._refuse(values, held, device)
         if held.expires <= time():
             raise expired()
         if held.status == "pending":
@@ -179,11 +178,19 @@ class DeviceLogins:
         try:
             return await self._open(values, held, device)
         except Problem as problem:
+            if problem.status == 404:  # meanwhile it was collected, or taken back: that is final
+                return await self.collect(code, secret, device)
             if problem.status not in (401, 403):
                 raise
-        await self._take(values, "approved", "rejected")
-        told = self._event("device.rejected", held.user_id, device, code=values["code_"], reason="account")
-        await self._events.record(told)
+        return await self._refuse(values, held, device)
+
+    async def _refuse(self, values: Mapping[str, Any], held: _Held, device: Device) -> NoReturn:
+        """Tell the program no, once. Whoever has rejected it has left an event himself; here approvals end."""
+        await self._take(values, held.status, "rejected")
+        if held.user_id is not None:
+            code = values["code_"]
+            told = self._event("device.rejected", held.user_id, device, code=code, reason="account")
+            await self._events.record(told)
         raise Rejected
 
     async def _open(self, values: Mapping[str, Any], held: _Held, device: Device) -> dict[str, Any]:
@@ -283,6 +290,10 @@ class DeviceLogins:
             raise Problem(409, "conflict", "This login has been decided already")
         told = self._event(event, principal.id, device, code=asked.code, asked_from=asked.address)
         await self._events.record(told)
+
+    async def revoke(self, work: UnitOfWork, user: Any) -> None:
+        """Let no program in that this account has approved."""
+        await work.run(self._query("revoke"), {"user": user})
 
     async def revoke_in(self, session: AsyncSession, user: Any) -> None:
         """Let no program in that this account has approved, in the caller's transaction."""

@@ -350,10 +350,20 @@ def test_without_sessions_a_programs_login_is_no_fresher_either(sqlite_url: str)
 
 
 @pytest.mark.parametrize(
-    "end", ["everywhere", "others", "one", "logout", "by an admin", "off and on", "updated off and on"]
+    "end",
+    [
+        "everywhere",
+        "others",
+        "others by himself",
+        "one",
+        "logout",
+        "by an admin",
+        "off and on",
+        "updated off and on",
+    ],
 )
 def test_whoever_is_logged_out_lets_nobody_in(quick: Site, end: str) -> None:
-    """A program that was approved in a session which is over since gets no token, and its code is used up."""
+    """Nor whoever logs the others out: a program that was approved before gets no token, and its code is used up."""
     admin, ann, program = quick.admin(), quick.person("ann"), Program(quick)
     other = quick.login(ann.username).json()["access_token"]
     assert ann.request("PATCH", program.place).status_code == 200
@@ -361,6 +371,8 @@ def test_whoever_is_logged_out_lets_nobody_in(quick: Site, end: str) -> None:
         assert quick.client.delete("/sessions?all=true", headers=bearer(other)).status_code == 204
     elif end == "others":
         assert quick.client.delete("/sessions", headers=bearer(other)).status_code == 204
+    elif end == "others by himself":
+        assert ann.delete("/sessions").status_code == 204
     elif end == "one":
         sid = _claims(quick, ann.token)["sid"]
         assert quick.client.delete(f"/sessions/{sid}", headers=bearer(other)).status_code == 204
