@@ -20,6 +20,7 @@ from jetio import (
     ValidationError,
 )
 
+from ..domain import own_address
 from ..grants.device import INTERVAL, LASTS, Rejected
 from .device_page import page_route
 from .tokens import NO_STORE, device_of
@@ -69,6 +70,12 @@ class CliLoginApproved(BaseModel):
 def device_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
     """The endpoints of the program, of the person, and the page that opens for the latter."""
     devices = auth.devices
+    domain = own_address(None)
+
+    def page_of(request: Request) -> str:
+        """Where a person approves: at the configured address; without one, where the program has found us."""
+        here = str(request.url).partition("?")[0] if domain is None else f"{domain}{auth.places['device']}"
+        return f"{here}/approve"
 
     async def begin_cli_login(request: Request) -> JsonResponse:
         """Ask for a login that somebody approves in a browser."""
@@ -76,7 +83,7 @@ def device_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
         content = {
             "code": challenge.code,
             "secret": challenge.secret,
-            "approve_url": f"{str(request.url).partition('?')[0]}/approve?code={challenge.code}",
+            "approve_url": f"{page_of(request)}?code={challenge.code}",
             "expires_in": LASTS,
             "interval": INTERVAL,
         }

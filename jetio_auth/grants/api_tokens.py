@@ -76,7 +76,6 @@ class ApiTokens:
         seen = or_(columns.used.is_(None), columns.used < now - _SEEN_EVERY)
         self._statements: Mapping[str, Callable[[], Executable]] = {
             "find": self._found_statement,
-            "lock": lambda: context.facts.select_by_key().with_for_update(),
             "held": lambda: select(columns.id, columns.epoch).where(own),
             "insert": lambda: insert(table).values(
                 {name: bindparam(f"v_{name}", type_=columns[name].type) for name in _STORED}
@@ -168,11 +167,10 @@ class ApiTokens:
         return select(*labelled).select_from(joined).where(tokens.c.hash == bindparam("hash_"))
 
     async def _locked(self, work: UnitOfWork, user: Any) -> Account:
-        query, facts = self._query("lock"), self._context.facts
-        rows = query.decode(await work.run(query, {"key": user}))
-        if not rows:  # pragma: no cover - deleted in the moment since its login was looked up
+        account = await self._context.locked(work, user)
+        if account is None:  # pragma: no cover - deleted in the moment since its login was looked up
             raise refused("The account is gone", code="token_revoked")
-        return facts.account(rows[0])
+        return account
 
     @property
     def _database(self) -> Database:

@@ -53,6 +53,7 @@ class Impersonation:
         )  # fmt: skip
 
         async def steps(work: UnitOfWork) -> str:
+            self._judge(await self._context.locked(work, key))  # what has changed meanwhile counts
             sid = await self._begin(work, account, admin, device, seconds)
             await self._events.write(event, work)
             return self._authenticator.issue(account, claims, seconds, sid=sid, by=admin)
@@ -68,15 +69,21 @@ class Impersonation:
             rows = query.decode(await work.run_alone(query, {"key": key, "by": actor}))
         found = {account[facts.key]: account for account in map(facts.account, rows)}
         account, admin = found.get(key), found.get(actor)
-        if account is None:
-            raise not_found()
+        self._judge(account)
+        assert account is not None  # noqa: S101 - as it was judged
         if admin is None:  # pragma: no cover - deleted in the moment since its token was looked up
             raise refused()
+        return account, admin
+
+    def _judge(self, account: Account | None) -> None:
+        """Raises what stands against acting in the name of this account."""
+        facts = self._context.facts
+        if account is None:
+            raise not_found()
         if account[facts.admin_flag]:
             raise Problem(403, "forbidden", "Nobody acts in the name of an admin")
         if not facts.is_active(account):
             raise Problem(409, "account_inactive", "This account may not be used")
-        return account, admin
 
     async def _begin(
         self, work: UnitOfWork, account: Account, admin: Account, device: Device, seconds: int

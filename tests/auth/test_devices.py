@@ -506,6 +506,16 @@ def test_a_closed_application_lets_programs_ask(sqlite_url: str) -> None:
         assert site.client.patch(program.place).status_code == 401
 
 
+def test_people_are_sent_to_the_address_that_is_configured(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With DOMAIN no request says where the page is."""
+    monkeypatch.setenv("DOMAIN", "https://forum.example/api")
+    with _forum(sqlite_url) as site:
+        told = Program(site).told
+        assert told["approve_url"] == f"https://forum.example/api/cli-login/approve?code={told['code']}"
+
+
 def test_the_page_holds_nothing_that_runs_but_its_own(quick: Site) -> None:
     """What the program calls itself is text; the page cannot be framed, kept or followed."""
     headers = {"User-Agent": "<script>alert(1)</script>"}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -197,3 +200,24 @@ def test_off_there_is_no_route(sqlite_url: str) -> None:
     with serving(app, auth) as site:
         admin, ann = site.admin(), site.person("ann")
         assert admin.post(f"/admin/users/{ann.id}/token").status_code == 404
+
+
+def test_an_account_that_is_switched_off_meanwhile(tmp_path: Path) -> None:
+    """What changes between the judgement and the session is judged again: nothing is minted."""
+    path, due = tmp_path / "forum.db", [""]
+
+    def meanwhile(user: Any) -> dict[str, Any]:
+        if due[0]:
+            with closing(sqlite3.connect(path)) as connection, connection:
+                connection.execute(due[0])
+        return {}
+
+    with _forum(f"sqlite+aiosqlite:///{path}", extra_claims=meanwhile) as site:
+        admin, ann = site.admin(), site.person("ann")
+        for due[0], code in (
+            (f"UPDATE users SET is_active = 0 WHERE id = {ann.id}", "account_inactive"),  # noqa: S608 - a number
+            (f"DELETE FROM users WHERE id = {ann.id}", "not_found"),  # noqa: S608 - a number
+        ):
+            site.change(ann, is_active=True)
+            assert admin.post(f"/admin/users/{ann.id}/token").json()["code"] == code
+        assert admin.get("/admin/auth-events", params={"name": "token.minted"}).json() == []

@@ -104,9 +104,15 @@ def command(*arguments: str) -> list[str]:
 @contextmanager
 def begun(environment: dict[str, str], *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command as it waits, and the code that it shows."""
-    with subprocess.Popen(
-        command(*arguments), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    # Tests that run in the background of a shell would hand it an interrupt that is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        started = subprocess.Popen(
+            command(*arguments), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with started as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         found = re.search(r"Code:  (\S+)", line)
