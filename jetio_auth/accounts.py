@@ -197,7 +197,7 @@ class Accounts:
         self, values: Mapping[str, Any], password: str, *, address: str | None
     ) -> None:
         """Count a registration from this address; raises 422 for the password, 429 `rate_limited`."""
-        self.refuse_password(password, values)
+        await self.refuse_password(password, values)
         if address is None or not self._counts(address):
             return
         rule = self._lockout
@@ -207,7 +207,7 @@ class Accounts:
 
     async def register(self, session: AsyncSession, values: Mapping[str, Any], password: str) -> Any:
         """Add an account and flush; the caller commits. Raises 422 for the password, 409 `already_exists`."""
-        self.refuse_password(password, values)
+        await self.refuse_password(password, values)
         hashed = await self.passwords.hash(password)
         state = {} if self.facts.approval is None else {self.facts.approval: PENDING}
         user = self.facts.model(**{**state, **values, PASSWORD: hashed})
@@ -240,14 +240,16 @@ class Accounts:
         await session.rollback()
         return None
 
-    def refuse_password(self, password: str, values: Mapping[str, Any], pointer: str = "/password") -> None:
+    async def refuse_password(
+        self, password: str, values: Mapping[str, Any], pointer: str = "/password"
+    ) -> None:
         """Raises 422 for a password that an account with these login names may not have."""
         self.passwords.check(password, pointer)
         forbidden = self._policy.forbid_common
         if forbidden is None:
             forbidden = self._context.settings.production
         names = [str(values[name]) for name in self.facts.login_fields if values.get(name) is not None]
-        if forbidden and is_common(password, names):
+        if forbidden and await anyio.to_thread.run_sync(is_common, password, names):
             message = "This password is one of the first that attackers try"
             raise ValidationError([FieldError("password_common", message, pointer=pointer)])
 

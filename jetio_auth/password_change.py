@@ -39,7 +39,7 @@ class PasswordChange:
         if new == current:
             message = "The new password is the current one"
             raise ValidationError([FieldError("password_unchanged", message, pointer=pointer)])
-        self._accounts.refuse_password(new, account, pointer)
+        await self._accounts.refuse_password(new, account, pointer)
         return await self._accounts.passwords.hash(new)
 
     async def store(self, work: UnitOfWork, account: Account, hashed: str) -> Account:

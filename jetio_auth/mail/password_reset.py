@@ -51,7 +51,7 @@ class PasswordReset:
         A password that is refused (422) leaves the link as it is. Raises 404 `not_found`, 410 `expired`.
         """
         before = await self.find(token)
-        self._accounts.refuse_password(new, before, "/new_password")
+        await self._accounts.refuse_password(new, before, "/new_password")
         hashed = await self._accounts.passwords.hash(new)  # no transaction waits for it
 
         async def steps(work: UnitOfWork) -> tuple[Account, AuthEvent]:

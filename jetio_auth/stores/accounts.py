@@ -113,7 +113,7 @@ class StoredAccounts(Accounts):
 
     async def add(self, email: str, password: str) -> StoredUser:
         """A new account; raises 422 for the password, 409 `already_exists`."""
-        self.refuse_password(password, {"email": email})
+        await self.refuse_password(password, {"email": email})
         hashed = await self.passwords.hash(password)
         state = APPROVED if self.facts.approval is None else PENDING
         return await self.source.create(
@@ -127,7 +127,7 @@ class StoredAccounts(Accounts):
     async def ensure_stored_admin(self, email: str, password: str) -> None:
         """The same as `ensure_admin`, in the store. Raises ConfigError."""
         try:
-            self.refuse_password(password, {"email": email})
+            await self.refuse_password(password, {"email": email})
         except ValidationError as problem:
             raise ConfigError(f"ensure_admin cannot make the account; {problem.errors[0].message}") from None
         user = await self.source.find(canonical_or_typed(email))
