@@ -142,6 +142,9 @@ class Policy:
     hides: bool = False
     """Whether a route under the rule must look, to whoever it refuses, as if it were not there."""
 
+    refused_schemes: frozenset[str] = frozenset()
+    """Security schemes by which nobody ever passes: documentation leaves them out."""
+
     async def __call__(self, access: Access) -> Decision:
         raise NotImplementedError
 
@@ -181,6 +184,8 @@ class _Pair(Policy):
         self.needs_caller = first.needs_caller or second.needs_caller
         self.knows_caller = first.knows_caller or second.knows_caller
         self.hides = first.hides or second.hides
+        refused = (first.refused_schemes, second.refused_schemes)
+        self.refused_schemes = refused[0] | refused[1] if sign == "&" else refused[0] & refused[1]
         told = (first.admits_anonymous, second.admits_anonymous)
         self.admits_anonymous = all(told) if sign == "&" else any(told)
 

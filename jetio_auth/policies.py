@@ -92,6 +92,7 @@ class InPerson(_AccountPolicy):
     """Nobody in the name of another, and no program's token: what manages accounts is never without it."""
 
     name = "in_person"
+    refused_schemes = frozenset({"ApiToken"})
 
     async def __call__(self, access: Access) -> Decision:
         principal = access.principal
@@ -110,6 +111,7 @@ class OwnAccount(AccountRequired):
     """
 
     name = "own_account"
+    refused_schemes = InPerson.refused_schemes
 
     async def __call__(self, access: Access) -> Decision:
         refusal = await _IN_PERSON(access)

@@ -167,7 +167,8 @@ class _Writer:
     def _security(self, spec: OperationSpec) -> list[Document]:
         if not spec.secured or not self.schemes:
             return []
-        ways: list[Document] = [{name: []} for name in self.schemes]
+        refused = frozenset[str]().union(*(rule.refused_schemes for rule in spec.rules))
+        ways: list[Document] = [{name: []} for name in self.schemes if name not in refused]
         return [*ways, {}] if spec.optional_login else ways
 
 

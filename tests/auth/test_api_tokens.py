@@ -367,6 +367,18 @@ def test_tokens_beside_cookies(sqlite_url: str) -> None:
         assert set(schemes) == {"TokenCookie", "ApiToken"}
 
 
+def test_the_document_says_where_tokens_are_of_use(quick: Site) -> None:
+    """What only the owner of an account may do takes no API token, and is documented so."""
+    paths = quick.app.openapi()["paths"]
+
+    def schemes(path: str, method: str) -> set[str]:
+        return {name for way in paths[path][method]["security"] for name in way}
+
+    assert schemes("/me", "get") == {"ApiToken", "OAuth2PasswordBearer"}
+    for path, method in (("/tokens", "post"), ("/change-password", "post"), ("/sessions", "delete")):
+        assert schemes(path, method) == {"OAuth2PasswordBearer"}
+
+
 def test_what_happens_to_tokens_is_told(quick: Site) -> None:
     """Making and ending are events with the token's id, and without its secret."""
     told: list[Any] = []
