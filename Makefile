@@ -45,11 +45,11 @@ run: setup ## Start the blog example; its documentation is at http://127.0.0.1:8
 
 test: setup ## Run every test, several at a time
 	@$(BIN)/pytest -m alone
-	@$(BIN)/pytest -m "not alone" -n logical --dist loadscope
+	@$(BIN)/pytest -m "not alone" -n logical --dist loadscope --no-loadscope-reorder
 
 # Apart from `test`: on Python 3.11 a traced process can hang for ever in the destructor of a thread's greenlets.
 cover: setup ## Run every test with the coverage gate
-	@$(BIN)/pytest -m "not alone" -n logical --dist loadscope --cov
+	@$(BIN)/pytest -m "not alone" -n logical --dist loadscope --no-loadscope-reorder --cov
 
 check: setup ## Lint, formatting, types, documentation
 	@$(BIN)/ruff check .
