@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.requests import HTTPConnection
 
-from jetio import Principal, Problem, SecurityScheme, UnitOfWork
+from jetio import JetioError, Principal, SecurityScheme, UnitOfWork
 
 from ..grants.api_tokens import PREFIX, ApiTokens, Presented, is_whole
 from ..transports import BearerTransport, refused
@@ -55,7 +55,7 @@ class ApiTokenAuthenticator:
         principal = self._judged(presented)
         try:
             await self._tokens.see(presented)
-        except Problem:  # the database is busy: the request matters more than when the last one was
+        except JetioError:  # the database is busy: the request matters more than when the last one was
             _log.debug("the last use of an API token was not written")
         return principal
 

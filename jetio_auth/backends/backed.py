@@ -80,15 +80,14 @@ class Backed:
     ) -> tuple[Any, Mapping[str, Any]]:
         """The user, and what the backend tells it; raises 401 `invalid_credentials` or 429 `rate_limited`."""
         limits = self._limits(name, device.address)
-        await self._admit(limits, device)
+        throttle = await self._admit(limits, device)
         credentials = {"email": name, "username": name, "password": password}
         user = await self.backend.authenticate(connection, credentials)
         if user is None or not is_usable(user):
             await self._events.announce(_event("login.failed", None, device))
             raise invalid_credentials()
-        if self._throttle is not None:
-            await self._throttle.clear(self._context.database, limits[0])
-            await self._throttle.forgive(self._context.database, limits[1:])
+        await throttle.clear(self._context.database, limits[0])
+        await throttle.forgive(self._context.database, limits[1:])
         told = await self.backend.login(connection, user)
         await self._events.announce(_event("login.ok", str(user.id), device))
         return user, told
@@ -102,7 +101,7 @@ class Backed:
         """Announce what happened."""
         await self._events.announce(_event(name, user, device))
 
-    async def _admit(self, limits: Sequence[Limit], device: Device) -> None:
+    async def _admit(self, limits: Sequence[Limit], device: Device) -> Throttle:
         if self._throttle is None:  # pragma: no cover - the routes are there with bind alone
             raise ConfigError("this backend is in no application; call register_routes(app)")
         try:
@@ -110,6 +109,7 @@ class Backed:
         except Problem:
             await self._events.announce(_event("login.throttled", None, device))
             raise
+        return self._throttle
 
     def _limits(self, name: str, address: str | None) -> list[Limit]:
         rule = self._lockout

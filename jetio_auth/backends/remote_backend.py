@@ -77,5 +77,5 @@ class RemoteJWTBackend(NoLogin):
         return await self._load(principal.claims)
 
 
-def _no_accounts() -> Any:
+def _no_accounts() -> Any:  # pragma: no cover - only map_user leads to accounts, and it is refused
     raise ConfigError("RemoteJWTBackend has no accounts; write user_loader=")

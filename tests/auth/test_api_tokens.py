@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +15,10 @@ import time_machine
 from sqlalchemy import text
 from starlette.websockets import WebSocket
 
-from jetio import ConfigError, Jetio, Principal, SecurityContext
+from jetio import Authenticator, ConfigError, Jetio, Principal, SecurityContext
+from jetio.dialects import sqlite_driver
 from jetio_auth import AuthRouter, JWTConfig, Lockout, requires_scope
+from jetio_auth.backends import ApiTokenAuthenticator
 from tests.auth.forum import PASSWORD, Person, Site, User, bearer, call, new_app, serving
 
 TABLE = "jetio_auth_users_api_tokens"
@@ -365,6 +368,55 @@ def test_tokens_beside_cookies(sqlite_url: str) -> None:
         assert use(site, token, "POST", "/articles").json()["method"] == "api_token"
         schemes = site.app.openapi()["components"]["securitySchemes"]
         assert set(schemes) == {"TokenCookie", "ApiToken"}
+
+
+def test_tokens_in_a_header_of_another_name(sqlite_url: str) -> None:
+    """Programs use the header that people use, and the document names it once."""
+    with new_site(sqlite_url, jwt=JWTConfig(token_header="X-Token", token_prefix="")) as site:
+        site.register("ann")
+        login = {"X-Token": site.login("ann").json()["access_token"]}
+        answer = site.client.post("/tokens", json={"name": "x", "scopes": ["posts:*"]}, headers=login)
+        token = answer.json()["token"]
+        assert site.client.post("/articles", headers={"X-Token": token}).json()["method"] == "api_token"
+        assert use(site, token, "POST", "/articles").status_code == 401
+        assert "ApiToken" not in site.app.openapi()["components"]["securitySchemes"]
+
+
+def test_the_letters_of_a_token_elsewhere_are_no_credential(quick: Site) -> None:
+    """A token in another header logs nobody in, and leaves the credential beside it alone."""
+    ann = quick.person("ann")
+    elsewhere = {"X-Note": order(ann)["token"]}
+    assert code(quick.client.get("/me", headers=elsewhere), 401) == "not_authenticated"
+    shown = quick.client.get("/me", headers={**elsewhere, **ann.headers}).json()
+    assert shown["auth"]["method"] == "jwt"
+
+
+def test_a_token_works_while_the_database_takes_no_writes(
+    quick: Site, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request is answered; only when the token was used stays unknown."""
+    monkeypatch.setattr(sqlite_driver, "WAIT_SECONDS", 0.1)
+    token = order(quick.person("ann"))["token"]
+    with closing(sqlite3.connect(sqlite_url.partition("///")[2], isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert use(quick, token).status_code == 200
+        other.execute("ROLLBACK")
+    assert stored(quick, "used") == [None]
+    assert use(quick, token).status_code == 200
+    assert stored(quick, "used") != [None]
+
+
+def test_what_finds_programs_is_an_authenticator(quick: Site) -> None:
+    """By itself, too, it knows the accounts' model, and which principal an account would be."""
+    ann = quick.person("ann")
+
+    async def row() -> Any:
+        async with quick.app.database.sessions() as session:
+            return await session.get(User, ann.id)
+
+    finder: Authenticator = ApiTokenAuthenticator(quick.auth.authenticator, quick.auth.programs._tokens)
+    assert finder.user_model is User
+    assert finder.principal_of(quick.run(row)).username == ann.username
 
 
 def test_the_document_says_where_tokens_are_of_use(quick: Site) -> None:

@@ -13,7 +13,7 @@ import pytest
 import time_machine
 from starlette.requests import HTTPConnection
 
-from jetio import ConfigError, Jetio, Principal
+from jetio import ConfigError, Jetio, Principal, Request
 from jetio_auth import (
     APIKeyBackend,
     AuthRouter,
@@ -23,9 +23,23 @@ from jetio_auth import (
     MultiBackend,
     RemoteIssuer,
     RemoteJWTBackend,
+    ServerSessions,
 )
+from jetio_auth.settings import token_codec
 from tests.auth.forum import SETTINGS, User, bearer, call, new_app, new_base, serving
-from tests.auth.test_backends import CONFIG, PASSWORD, PREFIX, SECRET, Own, Person, Staff, code, login, site
+from tests.auth.test_backends import (
+    CONFIG,
+    PASSWORD,
+    PREFIX,
+    SECRET,
+    Door,
+    Own,
+    Person,
+    Staff,
+    code,
+    login,
+    site,
+)
 
 KEY = "k" * 40
 
@@ -84,6 +98,7 @@ async def test_several_as_one_may_be_asked_by_hand() -> None:
     assert await backend.get_current_user(request(x_api_key=KEY)) == "ben"
     assert (await backend.get_current_user(request(x_name="zoe"))).sub == "zoe"
     assert await backend.get_current_user(request()) is None
+    assert [scheme.name for scheme in backend.schemes] == ["ApiKey"]
     with pytest.raises(Exception, match="not_authenticated"):
         await backend.get_current_user(request(x_api_key="bad", x_name="zoe"))
     assert await backend.authenticate(request(), {}) is None
@@ -149,6 +164,7 @@ def test_a_backend_and_accounts_name_one_person(sqlite_url: str) -> None:
         finder: Any = auth.finder
         assert finder.principal_of(running.run(read, app, ann.id)).id == ann.id
         assert auth.backed is not None
+        assert auth.backed.finders[0].user_model is User
         assert auth.backed.finders[0].principal_of(user).method == "api_key"
         assert auth.backed.finders[0].principal_of(running.run(read, app, ann.id)).method == "jwt"
 
@@ -170,14 +186,17 @@ def test_tokens_of_another_kind_are_refused() -> None:
             assert code(client.get(f"{PREFIX}/me", headers=bearer(bad)), 401) == "not_authenticated"
         for bad in ("x", ".", f".{'a' * 43}", f"{'a' * 32}.{'a' * 43}", f"{pair['refresh_token']}x"):
             assert client.post(f"{PREFIX}/refresh", json={"refresh_token": bad}).status_code == 401
+        nameless = token_codec(CONFIG, SETTINGS).encode({"sub": "1"}, expires_in=60)
+        assert code(client.get(f"{PREFIX}/me", headers=bearer(nameless)), 401) == "token_revoked"
         clock.shift(timedelta(seconds=3606))
         assert code(client.get(f"{PREFIX}/me", headers=bearer(pair["access_token"])), 401) == "token_expired"
 
 
 def test_a_refresh_by_cookie_is_guarded() -> None:
-    """Without the header that repeats the readable cookie it is 403, and the token stays good."""
+    """Without the header that repeats the readable cookie it is 403, and the token stays good; no cookie is 401."""
     config = JWTConfig(secret_key=SECRET, token_location="cookie")
     with site(JWTAuthBackend(config, Staff().load, store=MemorySessions())) as client:
+        assert code(client.post(f"{PREFIX}/refresh"), 401) == "not_authenticated"
         login(client)
         assert code(client.post(f"{PREFIX}/refresh"), 403) == "csrf_failed"
         csrf = {"X-CSRF-Token": client.cookies["csrf_token"]}
@@ -201,6 +220,110 @@ def test_a_login_without_an_address_is_counted_by_name() -> None:
         body = {"username": "ben@example.com", "password": PASSWORD}
         assert running.client.post("/login", json=body).status_code == 200
     assert told == ["login.failed"] * 10 + ["login.throttled", "login.ok"]
+
+
+def test_a_refresh_takes_one_token(sqlite_url: str) -> None:
+    """One in the header and one in the body are 422, and both stay good."""
+    with site(JWTAuthBackend(CONFIG, Staff().load), url=sqlite_url) as client:
+        token = login(client).json()["refresh_token"]
+        header, body = {"X-Refresh-Token": token}, {"refresh_token": token}
+        answer = client.post(f"{PREFIX}/refresh", headers=header, json=body)
+        assert code(answer, 422) == "validation"
+        assert answer.json()["errors"][0]["pointer"] == "/refresh_token"
+        assert client.post(f"{PREFIX}/refresh", headers=header).status_code == 200
+
+
+def test_a_copied_token_of_one_of_several_is_told() -> None:
+    """Only `the session is over` leaves the others to be asked; a reused token is refused as one."""
+    one, other = (JWTConfig(secret_key=SECRET, issuer=name) for name in ("one", "other"))
+    load = Staff().load
+    with (
+        time_machine.travel(1_800_000_000, tick=False) as clock,
+        site(MultiBackend([JWTAuthBackend(one, load), JWTAuthBackend(other, load)])) as client,
+    ):
+        used = {"refresh_token": login(client).json()["refresh_token"]}
+        assert client.post(f"{PREFIX}/refresh", json=used).status_code == 200
+        clock.shift(timedelta(seconds=11))
+        assert code(client.post(f"{PREFIX}/refresh", json=used), 401) == "token_reused"
+
+
+@pytest.mark.parametrize(
+    ("locations", "header", "documented"),
+    [
+        (["cookie"], "Authorization", {"TokenCookie"}),
+        (["header", "cookie"], "Authorization", {"BearerToken", "TokenCookie"}),
+        (["header"], "X-Token", {"TokenHeader"}),
+    ],
+)
+def test_the_places_of_tokens_are_documented(locations: Any, header: str, documented: set[str]) -> None:
+    """Each place that a token may travel in is a scheme, and no other is."""
+    config = JWTConfig(secret_key=SECRET, token_location=locations, token_header=header)
+    app = Jetio(settings=SETTINGS, metadata=new_base().metadata, database="sqlite+aiosqlite://")
+    AuthRouter(backend=JWTAuthBackend(config, Staff().load)).register_routes(app)
+    assert set(app.openapi()["components"]["securitySchemes"]) == documented
+
+
+async def test_a_name_that_cannot_be_stored_is_nobodys() -> None:
+    """The loader is not asked for what no database could hold; the password is judged all the same."""
+    asked: list[Any] = []
+    judged: list[str] = []
+
+    async def load(name: Any) -> Person:
+        asked.append(name)
+        return Staff().people[1]
+
+    def verify(stored: str, password: str) -> bool:
+        judged.append(password)
+        return True
+
+    backend, connection = JWTAuthBackend(CONFIG, load, verify), HTTPConnection({"type": "http"})
+    names = ("\ud800", "a\0b", "x" * 321, "")
+    found = [await backend.authenticate(connection, {"email": name, "password": name}) for name in names]
+    assert (found, asked, judged) == ([None] * 4, [], list(names))
+
+
+def test_a_token_that_is_no_jwt_is_of_no_issuer() -> None:
+    """A backend of issuers leaves such a token alone: alone it is refused, beside it another one may read it."""
+    remote = RemoteJWTBackend(RemoteIssuer("http://127.0.0.1:1/issuer", "api"))
+
+    class Opaque(Own):
+        async def get_current_user(self, connection: Any) -> Any:
+            right = connection.headers.get("authorization") == "Bearer opaque"
+            return Principal(id=None, sub="zoe", method="mine") if right else None
+
+    with site(MultiBackend([remote, Opaque()])) as client:
+        assert client.get("/open", headers=bearer("opaque")).json() == "zoe"
+        assert code(client.get("/open", headers=bearer("other")), 401) == "not_authenticated"
+
+
+def test_sessions_by_hand() -> None:
+    """A route may end a session itself: 409 where there is none. Nothing renews one from outside."""
+    app = Jetio(settings=SETTINGS, metadata=new_base().metadata, database="sqlite+aiosqlite://")
+    app.add_middleware(ServerSessions, store=MemorySessions())
+    backend = Door(Staff()).backend
+    auth = AuthRouter(backend=backend, prefix=PREFIX)
+    auth.register_routes(app)
+
+    @app.post("/leave")
+    async def leave(request: Request) -> Any:
+        told = await backend.refresh(request)
+        await backend.logout(request)
+        return told
+
+    with serving(app, auth) as running:
+        client = running.client
+        assert code(client.post("/leave"), 409) == "no_session"
+        assert login(client).status_code == client.get(f"{PREFIX}/me").status_code == 200
+        answer = client.post("/leave")
+        assert (answer.status_code, answer.json()) == (200, None)
+        assert client.get(f"{PREFIX}/me").status_code == 401
+
+
+async def test_sessions_without_their_middleware_say_so() -> None:
+    """Other middleware brings no session: the mistake names the one that does."""
+    backend = Door(Staff()).backend
+    with pytest.raises(ConfigError, match="ServerSessions, store="):
+        await backend.get_current_user(HTTPConnection({"type": "http", "headers": []}))
 
 
 async def test_backends_without_an_application_say_so() -> None:

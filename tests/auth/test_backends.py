@@ -200,10 +200,10 @@ def test_refreshes_at_once_get_one_successor(database_url: str, staff: Staff) ->
 
 
 def test_tokens_end_with_the_password_and_the_user(tokens: TestClient, staff: Staff) -> None:
-    """The user is loaded for each request: a new hash, a disabled user and one who is gone are refused."""
+    """The user is loaded for each request: a new hash or none, a disabled user and one who is gone are refused."""
     token = bearer(login(tokens).json()["access_token"])
     kept = staff.people[1]
-    for change in ({"password_hash": "$2b$04$other"}, {"is_active": False}):
+    for change in ({"password_hash": "$2b$04$other"}, {"password_hash": None}, {"is_active": False}):
         before = {name: getattr(kept, name) for name in change}
         vars(kept).update(change)
         assert code(tokens.get(f"{PREFIX}/me", headers=token), 401) == "token_revoked"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -257,6 +258,22 @@ def test_redis_away_is_503() -> None:
             "1",
         )
     assert time.monotonic() - begun < 10
+
+
+async def test_redis_by_hand(redis_url: str) -> None:
+    """Without `app=` whoever made the store closes it; what it holds outlives that."""
+    first, second = RedisSessions(redis_url), RedisSessions(redis_url)
+    await first.write("name", "text", 60)
+    await first.close()
+    assert await second.read("name") == "text"
+    await second.close()
+
+
+def test_redis_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the client the mistake says what to install."""
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(ConfigError, match=r"pip install 'jetio\[redis\]'"):
+        RedisSessions("redis://127.0.0.1:1")
 
 
 async def test_a_store_without_an_application_says_so() -> None:

@@ -373,7 +373,7 @@ def test_mistakes_say_what_to_write(sqlite_url: str) -> None:
 
 
 def test_a_database_of_accounts_with_an_own_model(sqlite_url: str, users: str) -> None:
-    """AuthRouter takes one too; in development its tables are made."""
+    """AuthRouter takes one too; in development its tables are made, and its way of logging in is documented."""
     from tests.auth.forum import Model, User
 
     app = Jetio(database=sqlite_url, settings=TEST, metadata=Base.metadata)
@@ -389,6 +389,9 @@ def test_a_database_of_accounts_with_an_own_model(sqlite_url: str, users: str) -
                 return (await session.scalars(select(User.username))).all()
 
         assert site.run(rows) == ["ann"]
+        document = app.openapi()
+        assert set(document["components"]["securitySchemes"]) == {"OAuth2PasswordBearer"}
+        assert document["paths"]["/me"]["get"]["security"] == [{"OAuth2PasswordBearer": []}]
     assert "users" in Model.metadata.tables
 
 
