@@ -222,7 +222,8 @@ async def token(request: Request) -> Response:
         signed = ".".join(
             (head, base64url_encode(json.dumps({**claims, "sub": "admin"}).encode()).decode(), signature)
         )
-    return JSONResponse({"access_token": "access", "token_type": "Bearer", "id_token": signed})
+    answer = {"access_token": "access", "token_type": "Bearer", "id_token": signed}
+    return JSONResponse(answer | issuer.token.get("answer", {}))
 
 
 def client_of(request: Request, form: dict[str, Any]) -> tuple[str, str]:

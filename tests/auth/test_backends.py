@@ -19,7 +19,20 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from jetio import ConfigError, Jetio, Principal, Request, SecurityContext, Settings, watched
+from jetio import (
+    Access,
+    ConfigError,
+    Decision,
+    Depends,
+    Jetio,
+    Principal,
+    Problem,
+    Request,
+    SecurityContext,
+    Settings,
+    policy,
+    watched,
+)
 from jetio_auth import (
     AdminUser,
     APIKeyBackend,
@@ -372,6 +385,49 @@ def test_nothing_tells_of_what_is_hidden(staff: Staff) -> None:
         ]
         assert client.get("/hidden/7", headers=bearer(token)).json() == 7
         assert client.post("/half", headers=bearer(token)).json() == "in"
+
+
+def test_a_hidden_rule_knows_accounts(sqlite_url: str) -> None:
+    """Its caller's row is handed over, and the authenticator that it asks tells what the one beneath tells."""
+    app = new_app(sqlite_url)
+    auth = AuthRouter(User)
+    auth.register_routes(app)
+    rule = auth.hidden(auth.authenticated())
+
+    @app.get("/secret")
+    async def secret(user: User = Depends(rule)) -> str:
+        return user.email
+
+    with serving(app, auth) as running:
+        assert code(running.client.get("/secret"), 404) == "not_found"
+        assert running.person("ann").get("/secret").json().endswith("@example.com")
+        asked, beneath = rule.authenticator, auth.authenticator
+        assert asked is not None
+        assert asked is not beneath
+        assert asked.user_model is User
+        assert asked.schemes == beneath.schemes != ()
+        ann = User(id=7, username="ann", email="ann@example.com", is_admin=False)
+        assert asked.principal_of(ann) == beneath.principal_of(ann)
+
+
+def test_a_rule_that_raises_is_hidden_too(staff: Staff) -> None:
+    """Its 401 and 403 are 404; what is no refusal, such as a 503, is told as it is."""
+    app = Jetio(settings=SETTINGS, metadata=new_base().metadata, database="sqlite+aiosqlite://")
+    auth = AuthRouter(backend=JWTAuthBackend(config=CONFIG, user_loader=staff.load))
+    auth.register_routes(app)
+
+    @policy
+    async def moody(access: Access) -> Decision:
+        raise Problem(int(access.request.headers["x-status"]), "moody", "Not today")
+
+    @app.get("/secret", policy=auth.hidden(moody))
+    async def secret() -> str:
+        return "in"
+
+    with serving(app, auth) as running:
+        told = [running.client.get("/secret", headers={"X-Status": str(n)}) for n in (401, 403, 503)]
+        assert [code(answer, 404) for answer in told[:2]] == ["not_found"] * 2
+        assert code(told[2], 503) == "moody"
 
 
 # ---- sessions ----------------------------------------------------------------------------------------------

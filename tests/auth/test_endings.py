@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from jetio import Jetio, Principal, watched
 from jetio_auth import AuthRouter, JWTConfig, Lockout
-from tests.auth.forum import Site, User, bearer, new_app, serving
+from tests.auth.forum import Site, User, bearer, call, new_app, serving
 from tests.live import serve
 
 
@@ -80,6 +81,53 @@ def test_a_socket_ends_with_the_right_to_it(site: Site) -> None:
         with pytest.raises(WebSocketDisconnect) as closed:
             socket.receive_text()
         assert closed.value.code == 4403
+
+
+def test_a_socket_that_nobody_has_opened_yet_ends_with_the_login_too(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler that takes long to accept is told of the end, and accepts no more: the connection is closed."""
+    monkeypatch.setattr(watched, "RECHECK", 0.05)
+    app, heard = new_app(sqlite_url), []
+    auth = AuthRouter(User)
+    auth.register_routes(app)
+
+    @app.websocket("/slow", policy=auth.authenticated())
+    async def slow(websocket: WebSocket) -> None:
+        heard.extend([await websocket.receive(), await websocket.receive()])
+        with pytest.raises(OSError, match="the conversation is over"):
+            await websocket.accept()
+        heard.append({"type": "refused"})
+
+    async def talk(token: str) -> list[Any]:
+        came, sent = iter([{"type": "websocket.connect"}]), []
+
+        async def receive() -> Any:
+            if (first := next(came, None)) is not None:
+                return first
+            assert (await call(app, "POST", "/logout", headers=bearer(token))).status == 200
+            return await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "websocket", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "ws",
+            "path": "/slow", "raw_path": b"/slow", "query_string": b"", "root_path": "", "subprotocols": [],
+            "headers": [(b"authorization", f"Bearer {token}".encode())],
+            "client": ("192.0.2.1", 5000), "server": ("testserver", 80),
+        }  # fmt: skip
+        await asyncio.wait_for(app(scope, receive, send), 10)
+        return sent
+
+    with serving(app, auth) as site:
+        sent = site.run(talk, site.person("ann").token)
+    assert [(item["type"], item.get("code")) for item in heard] == [
+        ("websocket.connect", None),
+        ("websocket.disconnect", 4401),
+        ("refused", None),
+    ]
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
 
 
 def test_a_socket_of_nobody_stays_open(site: Site) -> None:

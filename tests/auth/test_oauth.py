@@ -16,7 +16,7 @@ from sqlalchemy import String, select
 from sqlalchemy.orm import Mapped, mapped_column
 from starlette.testclient import TestClient
 
-from jetio import ConfigError, Jetio, Settings
+from jetio import ConfigError, Jetio, Problem, Settings
 from jetio_auth import (
     AuthRouter,
     JetioApprovalMixin,
@@ -32,7 +32,7 @@ from jetio_auth import (
     google,
     microsoft,
 )
-from tests.auth.forum import PASSWORD, SETTINGS, Site, bearer, new_base
+from tests.auth.forum import PASSWORD, SETTINGS, Site, bearer, call, new_base
 from tests.auth.post import Outbox
 from tests.auth.provider import CLIENT_SECRET
 from tests.auth.remote import Provider
@@ -601,6 +601,39 @@ def test_a_disabled_account_is_let_in_by_nobody(site: Forum) -> None:
     assert site.refusal(site.callback()) == (401, "invalid_credentials")
 
 
+def test_what_fails_here_is_told_at_once(server: LiveServer, provider: Provider, sqlite_url: str) -> None:
+    """With cookies a page may learn of a refusal later; of a login that fails by our own fault it has no code."""
+
+    def away(user: Any) -> dict[str, Any]:
+        raise Problem(503, "directory_away", "The directory is away")
+
+    jwt = JWTConfig(token_location="cookie")
+    with forum(server, sqlite_url, known(provider), jwt=jwt, extra_claims=away) as site:
+        assert site.refusal(site.callback()) == (503, "directory_away")
+        assert "access_token" not in site.client.cookies
+
+
+def test_without_an_address_no_return_is_counted(
+    server: LiveServer, provider: Provider, sqlite_url: str
+) -> None:
+    """Behind a Unix socket all callers are alike: one who fails often keeps nobody else out."""
+    with forum(server, sqlite_url, known(provider), lockout=Lockout(address_failures=1)) as site:
+
+        async def back(path: str, cookie: str) -> int:
+            way, _, query = path.partition("?")
+            headers = {"Cookie": f"oauth_flow={cookie}", "Host": "testserver"}
+            answer = await call(site.app, "GET", way, headers=headers, address=None, query=query)
+            return answer.status
+
+        told = []
+        for mode in ("denied", "denied", "denied", "good"):
+            provider.change(mode=mode)
+            begun = site.begin()
+            path = site.agree(begun.headers["location"])
+            told.append(site.run(back, path, begun.cookies["oauth_flow"]))
+        assert told == [403, 403, 403, 303]
+
+
 def test_conditions_judge_these_logins_too(server: LiveServer, provider: Provider, sqlite_url: str) -> None:
     """An account that waits for approval is made, and is not let in; with cookies the page learns why."""
     for location in ("header", "cookie"):
@@ -662,6 +695,21 @@ def test_accounts_without_addresses_are_made_by_subject_alone(
             assert me[0]["id"] == me[1]["id"]
             assert me[0].get("email") is None
             assert site.rows("identities")[0].email is None
+
+
+def test_accounts_without_usernames_are_made_of_addresses(
+    server: LiveServer, provider: Provider, sqlite_url: str
+) -> None:
+    """What somebody is called there is no column here."""
+    Model: Any = new_base()
+
+    class Reader(Model, JetioAuthMixin):
+        __tablename__ = "users"
+        email: Mapped[str] = mapped_column(unique=True)
+
+    with forum(server, sqlite_url, known(provider), model=Reader) as site:
+        me = site.client.get("/me", headers=bearer(site.log_in()["access_token"])).json()
+        assert (me["email"], "username" in me) == ("ann@example.com", False)
 
 
 # ---- the owner's list --------------------------------------------------------------------------------------
@@ -853,6 +901,35 @@ def test_a_login_by_a_service_without_id_tokens(
         for odd in wrong:
             provider.change(user=odd)
             assert site.refusal(site.callback("github")) == (401, "oauth_failed")
+        provider.change(user={"user": user, "emails": emails})
+        for token in (None, "", 5, "\u00e9"):
+            provider.change(token={"answer": {"access_token": token}})
+            assert site.refusal(site.callback("github")) == (401, "oauth_failed")
+        provider.change(token={})
+        assert site.log_in("github")
+
+
+def test_a_profile_without_a_subject_is_nobody(
+    server: LiveServer, provider: Provider, sqlite_url: str
+) -> None:
+    """Empty, too long, or none that a line could show: a reader of profiles cannot log in whom it cannot name."""
+    subjects = iter(["", "x" * 256, "a\nb"])
+
+    async def read_profile(fetch: Any) -> OAuthProfile:
+        return OAuthProfile(subject=next(subjects), email="ann@example.com", email_verified=True)
+
+    hub = known(
+        provider,
+        issuer=None,
+        authorize_url=f"{provider.issuer}/login/oauth/authorize",
+        token_url=f"{provider.issuer}/login/oauth/access_token",
+        read_profile=read_profile,
+    )
+    with forum(server, sqlite_url, hub) as site:
+        for _ in range(3):
+            assert site.refusal(site.callback()) == (401, "oauth_failed")
+        assert next(subjects, None) is None
+        assert site.rows("identities") == []
 
 
 # ---- configuration -----------------------------------------------------------------------------------------
@@ -875,6 +952,22 @@ def test_models_with_other_columns_say_what_newcomers_have(
     provider.change(user={**ANN, "locality": "Ulm"})
     with forum(server, sqlite_url, known(provider), model=User, oauth={"new_user": new_user}) as site:
         assert site.client.get("/me", headers=bearer(site.log_in()["access_token"])).json()["city"] == "Ulm"
+
+
+def test_a_newcomer_who_clashes_with_somebody_is_told(
+    server: LiveServer, provider: Provider, sqlite_url: str
+) -> None:
+    """What `new_user` gives twice, though it must be unique, is 409 after every try, and leaves no account."""
+    badge: Any = mapped_column(String(20), unique=True, nullable=False)
+    new_user = {"new_user": lambda profile: {"badge": "same"}}
+    model = new_user_model(badge=badge)
+    with forum(server, sqlite_url, known(provider), model=model, oauth=new_user) as site:
+        site.log_in()
+        provider.change(user={"sub": "bob", "email": "bob@example.com", "email_verified": True})
+        answer = site.callback()
+        assert site.refusal(answer) == (409, "conflict")
+        assert [error["pointer"] for error in answer.json()["errors"]] == ["/badge"]
+        assert len(site.rows("identities")) == 1
 
 
 @pytest.mark.parametrize(

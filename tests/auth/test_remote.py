@@ -138,6 +138,20 @@ def test_a_good_token_makes_the_caller(client: TestClient, provider: Provider, a
     }
 
 
+def test_a_scope_of_another_issuer_is_a_word(provider: Provider) -> None:
+    """`posts:*` there is no pattern here: a route asks for the very word."""
+    app, auth = new_app(RemoteIssuer(provider.issuer, AUDIENCE))
+
+    @app.get("/posts", policy=auth.requires_scope("posts:read"))
+    async def posts() -> str:
+        return "in"
+
+    with client_of(app) as client:
+        assert ask(client, provider.token(scope="openid posts:read"), "/posts").status_code == 200
+        refused = ask(client, provider.token(scope="posts:* *"), "/posts")
+        assert (refused.status_code, refused.json()["code"]) == (403, "insufficient_scope")
+
+
 def test_an_address_that_is_not_verified_is_not_shown(client: TestClient, provider: Provider) -> None:
     """`email_verified: false` leaves the email out."""
     answer = ask(client, provider.token(email="boss@example.com", email_verified=False))

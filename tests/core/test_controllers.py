@@ -244,6 +244,10 @@ class Untyped:
     def __init__(self, thing) -> None: ...  # type: ignore[no-untyped-def]
 
 
+class Misread:
+    def __init__(self, clock: Clock.hands) -> None: ...  # type: ignore[name-defined]
+
+
 class Positional:
     def __init__(self, clock: Missing) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
@@ -263,6 +267,7 @@ class Positional:
         (Failing, "Failing cannot be built: no connection"),
         (One, "these need each other: .*One -> Two -> One"),
         (Untyped, r"Untyped\(thing=...\): it has no type"),
+        (Misread, "the constructor of Misread cannot be read: .* 'hands'"),
         (Positional, "Missing is known to type checkers only"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from sqlalchemy import Table, text
+from sqlalchemy import Column, Integer, MetaData, Table, text
 from starlette.testclient import TestClient
 
 from jetio import Database
@@ -37,3 +37,23 @@ def test_tables_of_today_are_not_told(sqlite_url: str, caplog: pytest.LogCapture
         ):
             pass
     assert not [record for record in caplog.records if record.name == "jetio.database"]
+
+
+async def test_tables_of_several_schemas_are_told_each_by_its_own(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A table is compared with the one of its own schema, and a warning says which it is."""
+    held, wanted = MetaData(), MetaData()
+    Table("towns", held, Column("id", Integer, primary_key=True))
+    Table("roads", held, Column("id", Integer, primary_key=True), schema="main")
+    Table("towns", wanted, Column("id", Integer, primary_key=True))
+    columns = (Column("id", Integer, primary_key=True), Column("length", Integer))
+    Table("roads", wanted, *columns, schema="main")
+    Table("rivers", wanted, Column("id", Integer, primary_key=True))
+    database = Database(sqlite_url)
+    await database.create_tables(held)
+    with caplog.at_level(logging.WARNING, "jetio.database"):
+        await database.tell_stale_tables(wanted)
+    await database.close()
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "jetio.database"]
+    assert told.startswith("the table main.roads has no column length")

@@ -247,7 +247,7 @@ class RowView(BaseModelView):
     async def edit(self, request: Request, pk: Any, data: dict[str, Any]) -> Row:
         """Only what this person changed since the form was opened is sent."""
         row = await self.find_by_pk(request, pk)
-        if row is None:
+        if row is None:  # pragma: no cover - deleted in the moment since the panel looked it up
             raise not_found()
         # Should the form be shown again, then as one that was opened now.
         form = request.state.panel_form = self._form(request, row)
