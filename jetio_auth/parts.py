@@ -257,15 +257,16 @@ class AuthParts:
             self.accounts.further_keys.add(self.oauth)
 
     def _make_second_factors(self, options: AuthOptions, key: Column[Any]) -> None:
-        shared = (key, self._throttle, options.lockouts, self.events, self.logins.sessions)
+        shared = (key, self._throttle, options.lockouts, self.events)
         if self._has("totp"):
-            self.factors = make_factors(self._context, self.authenticator, *shared)
+            sessions = self.logins.required_sessions()
+            self.factors = make_factors(self._context, self.authenticator, *shared, sessions)
             self.logins.second_factor = self.factors.ask
             self.accounts.further_keys.add(self.factors)
         if self._has("passkeys"):
-            further = self.accounts.further_keys
-            self.passkeys = make_passkeys(self._context, options.passkeys, *shared, further)
-            self.accounts.further_keys.add(self.passkeys)
+            held, further = self.logins.sessions, self.accounts.further_keys
+            self.passkeys = make_passkeys(self._context, options.passkeys, *shared, held, further)
+            further.add(self.passkeys)
 
     def _make_mailing(self, options: AuthOptions, key: Column[Any]) -> None:
         self.mailing = Mailing(
@@ -275,12 +276,12 @@ class AuthParts:
         self.mailing.guard(self.user_model)
 
     def _require_verified(self) -> None:
-        if not self._has("verify_email"):
+        addresses = self.mailing.addresses if self.mailing is not None else None
+        if addresses is None:
             raise ConfigError(
                 "require_verified_email needs the feature verify_email; add JetioEmailConfirmationMixin to the model"
             )
-        if self.mailing is not None and self.mailing.addresses is not None:
-            self.logins.conditions.append(self.mailing.addresses.require)
+        self.logins.conditions.append(addresses.require)
 
     def required_mailing(self) -> Mailing:
         """What stands on mail, for what is there only with it; raises ConfigError."""

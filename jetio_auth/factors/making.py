@@ -33,7 +33,7 @@ def make_factors(
     throttle: Throttle,
     lockout: Lockout,
     events: Events,
-    sessions: Sessions | None,
+    sessions: Sessions,
 ) -> SecondFactors:
     """Codes of authenticator apps, for accounts with this key; the extra `mfa`."""
     from .second import SecondFactors

@@ -49,7 +49,7 @@ class SecondFactors:
         throttle: Throttle,
         lockout: Lockout,
         events: Events,
-        sessions: Sessions | None,
+        sessions: Sessions,
     ) -> None:
         self._context, self._authenticator, self._totp, self._recovery = (
             context,
@@ -226,8 +226,7 @@ class SecondFactors:
 
     async def _close(self, work: UnitOfWork, key: Any, apart: str | None, event: AuthEvent) -> None:
         """Whoever came in under the old rule is asked again (ASVS 5, 7.4.3)."""
-        if self._sessions is not None:
-            await self._sessions.end_others(work, key, apart)
+        await self._sessions.end_others(work, key, apart)
         await self._events.write(event, work)
 
     async def _run(self, steps: Callable[[UnitOfWork], Awaitable[T]], event: AuthEvent) -> T:

@@ -16,7 +16,7 @@ import time_machine
 from sqlalchemy import text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from jetio import ConfigError, Settings
+from jetio import ConfigError, Problem, Settings
 from jetio_auth import AuthRouter, JetioAuthMixin, JWTConfig
 from jetio_auth.grants.device import Challenge, code_of
 from tests.auth.forum import PASSWORD, Person, Site, User, bearer, call, new_app, new_base, serving
@@ -132,6 +132,19 @@ def test_a_program_is_refused(site: Site) -> None:
     assert program.poll().status_code == 404
     assert rows(site)[0]["secret"] is None
     assert names(site, admin) == ["device.created", "device.rejected"]
+
+
+def test_of_many_who_ask_at_once_one_is_told_no(site: Site) -> None:
+    """The refusal is told once; to the others there is nothing."""
+    ann, program = site.person("ann"), Program(site)
+    assert ann.delete(program.place).status_code == 204
+
+    async def ask() -> Counter[int]:
+        secret = {"X-CLI-Secret": program.told["secret"]}
+        calls = [call(site.app, "GET", program.place, headers=secret) for _ in range(8)]
+        return Counter(answer.status for answer in await asyncio.gather(*calls))
+
+    assert site.run(ask) == {200: 1, 404: 7}
 
 
 def test_of_two_who_decide_one_wins(site: Site) -> None:
@@ -260,6 +273,22 @@ def test_the_account_is_judged_again(quick: Site, change: str) -> None:
     assert program.poll().status_code == 404
     assert rows(quick)[0]["status"] == "rejected"
     assert names(quick, admin)[-1] == "device.rejected"
+
+
+def test_what_is_no_refusal_uses_nothing_up(quick: Site) -> None:
+    """A condition of logins that cannot answer now is told as it is; the program asks again and is let in."""
+    away = True
+
+    async def condition(account: Any, device: Any) -> None:
+        if away and device.method == "device":
+            raise Problem(503, "unavailable", "Come back later")
+
+    ann, program = quick.person("ann"), Program(quick)
+    assert ann.request("PATCH", program.place).status_code == 200
+    quick.auth.logins.conditions.append(condition)
+    assert (program.poll().status_code, rows(quick)[0]["status"]) == (503, "approved")
+    away = False
+    assert program.poll().json()["status"] == "approved"
 
 
 def test_a_program_is_let_in_as_strongly_as_whoever_lets_it_in(sqlite_url: str) -> None:

@@ -685,7 +685,7 @@ def test_without_the_feature_there_is_nothing(sqlite_url: str) -> None:
         auth.required_factors()
 
 
-@pytest.mark.parametrize("feature", ["totp", "passkeys"])
+@pytest.mark.parametrize("feature", ["totp", "passkeys", "magic_link"])
 def test_a_model_without_a_key_of_its_own(feature: str) -> None:
     """Two columns as a key are the mistake that is told, whatever is switched on."""
     base: Any = new_base()

@@ -117,6 +117,30 @@ def test_who_waited_for_the_owner_is_out(quick: ClubSite) -> None:
     assert quick.row("ann").email_confirmed is True
 
 
+def test_who_waited_is_out_without_sessions_too(sqlite_url: str) -> None:
+    """The tokens of the former password end with it."""
+    with opened(sqlite_url, disable=["sessions", "refresh"]) as site:
+        site.register("ann")
+        thief = site.headers("ann")
+        pair = verify(site, asked(site)).json()
+        assert site.client.get("/me", headers=bearer(pair["access_token"])).status_code == 200
+        assert site.client.get("/me", headers=thief).status_code == 401
+
+
+def test_of_many_first_links_one_is_good(site: ClubSite) -> None:
+    """Several that are made for an account at once are all sent; the latest logs in."""
+    tokens = site.auth.required_mailing().magic_links._tokens
+
+    async def make(account: Any) -> list[str]:
+        return await asyncio.gather(*(tokens.make(account, "magic_link", 600) for _ in range(8)))
+
+    for name in ("ann", "bob"):  # for the second the connections are open, and the race is close
+        site.member(name)
+        made = site.run(make, site.auth.accounts.facts.account_of(site.row(name)))
+        assert len(set(made)) == 8
+        assert Counter(verify(site, token).status_code for token in made) == {200: 1, 401: 7}
+
+
 def test_conditions_hold_for_links_too(sqlite_url: str) -> None:
     """What every login is asked is asked here: the link confirms the address first."""
     with opened(sqlite_url, require_verified_email=True) as site:

@@ -21,8 +21,8 @@ from jetio import ConfigError, Jetio, Settings
 from jetio_auth import AuthRouter, Letter, Mail, MailSettings
 from jetio_auth.mail.mailers import NoMailer, SmtpMailer, message_of
 from jetio_auth.mail.settings import mail_environment
-from tests.auth.forum import SETTINGS, serving
-from tests.auth.post import DOMAIN, Member, club, new_club, token_of
+from tests.auth.forum import SETTINGS, User, serving
+from tests.auth.post import DOMAIN, Member, Outbox, club, new_club, token_of
 from tests.examples.test_contract import CONFIG as SCHEMATHESIS
 from tests.examples.test_contract import passed
 
@@ -316,10 +316,13 @@ def test_links_of_development_can_be_opened(
         ({"MAIL_MODE": "smtp"}, "MAIL_MODE=smtp needs MAIL_SERVER"),
         ({"MAIL_SERVER": "x"}, "MAIL_SERVER needs MAIL_FROM"),
         ({"MAIL_FROM": "nobody"}, "MAIL_FROM: write one address"),
+        ({"MAIL_FROM": "ann@example..com"}, "MAIL_FROM: write one address"),
         ({"MAIL_PORT": "0"}, "MAIL_PORT"),
         ({"MAIL_SSL_TLS": "true", "MAIL_STARTTLS": "true"}, "exclude each other"),
         ({"DOMAIN": "ftp://x"}, "DOMAIN is no address"),
         ({"DOMAIN": "https://x/?a=b"}, "DOMAIN is no address"),
+        ({"DOMAIN": "https://[x"}, "DOMAIN is no address"),
+        ({"DOMAIN": "https://x:99999"}, "DOMAIN is no address"),
     ],
 )
 def test_settings_that_cannot_be(monkeypatch: pytest.MonkeyPatch, values: dict[str, str], told: str) -> None:
@@ -355,3 +358,14 @@ def test_a_server_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jetio_auth.mail.mailers.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'jetio\[mail\]'"):
         SmtpMailer(mail_environment())
+
+
+def test_a_mailer_comes_later(sqlite_url: str) -> None:
+    """Letters go through the one that was given last; where nothing is sent by mail, the mistake says so."""
+    with club(sqlite_url) as site:
+        later = Outbox()
+        site.auth.use_mailer(later)
+        site.register("ann")
+        assert (len(site.outbox.letters), len(later.letters)) == (0, 1)
+    with pytest.raises(ConfigError, match="nothing is sent by mail; write AuthRouter"):
+        AuthRouter(User).use_mailer(NoMailer())

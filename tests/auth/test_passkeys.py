@@ -24,6 +24,7 @@ from jetio_auth.passwords import Passwords
 from tests.auth.forum import PASSWORD, Person, Site, User, bearer, call, new_app, serving
 from tests.auth.post import Outbox, club
 from tests.auth.soft_key import PRESENT, VERIFIED, SoftKey, encode
+from tests.auth.test_factors import switch_on
 
 OPEN = Lockout(address_failures=1000)
 LOGIN, REGISTER = "/passkeys/login", "/passkeys/register"
@@ -384,6 +385,19 @@ def test_the_last_way_in_stays(site: Site) -> None:
     assert log_in(site, first).status_code == 200
 
 
+def test_an_authenticator_is_no_way_in(sqlite_url: str) -> None:
+    """An account with codes and no password keeps its last passkey: codes alone log nobody in."""
+    with new_site(sqlite_url, enable=["passkeys", "totp"]) as site:
+        person = site.person()
+        key, number = new_key(person)
+        switch_on(person)
+        site.change(person, hashed_password=Passwords.unusable())
+        headers = bearer(log_in(site, key).json()["access_token"])
+        answer = site.client.delete(f"/passkeys/{number}", headers=headers)
+        assert refusal(answer, 409) == "last_login"
+        assert log_in(site, key).status_code == 200
+
+
 async def test_of_two_that_remove_the_last_two_one_stays(database_url: str) -> None:
     """The account is locked first: the second sees that it would be the last."""
     app = new_app(database_url)
@@ -646,6 +660,8 @@ def test_production_wants_a_domain(sqlite_url: str, monkeypatch: pytest.MonkeyPa
         ({"rp_id": "example.com", "origins": ["http://example.com"]}, "is no address of pages"),
         ({"rp_id": "example.com", "origins": ["https://example.com/path"]}, "is no address of pages"),
         ({"rp_id": "example.com", "origins": ["https://[example.com"]}, "is no address of pages"),
+        ({"rp_id": "example.com", "origins": ["ftp://example.com"]}, "is no address of pages"),
+        ({"rp_id": "example.com", "origins": ["https://ann@example.com"]}, "is no address of pages"),
         ({"rp_id": "example.com", "origins": ["https://badexample.com"]}, "is not on"),
         ({"rp_id": "app.example.com", "origins": ["https://example.com"]}, "is not on"),
     ],

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 from jetio import Database, Settings
 from jetio_auth import AuthRouter, AuthSettings, JWTConfig, Lockout, PasswordPolicy
+from jetio_auth.access_log import hide_secrets
 from jetio_auth.passwords import Passwords
 from jetio_auth.settings import signing_keys
 from tests.auth.forum import User, bearer, new_app, serving
@@ -181,3 +185,18 @@ def test_the_texts_of_objects() -> None:
 async def _load(site: Any) -> Any:
     async with site.app.database.sessions() as session:
         return await session.get(User, 1)
+
+
+def test_the_lines_of_a_server_hide_what_stands_in_addresses(caplog: pytest.LogCaptureFixture) -> None:
+    """Secrets of programs and tokens of links are left out, the rest of a line stays, whatever it is written of."""
+    hide_secrets()
+    log, token = logging.getLogger("uvicorn.access"), "t" * 43
+    with caplog.at_level(logging.INFO, "uvicorn.access"):
+        log.info("%s %s %d", "GET", f"/cli-login/BBBB-BBBB?a=b&secret={token}&c=d", 200)
+        log.info("%s %d", f"/activate/{token}?next=home", 410)
+        log.info("%(path)s", {"path": "/me"})
+    assert caplog.messages == [
+        "GET /cli-login/BBBB-BBBB?a=b&secret=...&c=d 200",
+        "/activate/...?next=home 410",
+        "/me",
+    ]

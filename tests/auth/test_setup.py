@@ -150,6 +150,8 @@ def test_the_tables_are_made_at_the_start_in_production(
     monkeypatch.setenv("JETIO_AUTH_DEFAULT_ADMIN_PASSWORD", PASSWORD)
     with serving(*new_app(sqlite_url, users, PRODUCTION)) as site:
         log_in(site, "admin@admin.com")
+    with serving(*new_app(sqlite_url, users, PRODUCTION, create_tables=False)) as site:
+        log_in(site, "admin@admin.com")
     unmade = users.replace("users.db", "unmade.db")
     with (
         pytest.raises(ConfigError, match=r"has no table .*, users; run your migrations"),
@@ -325,6 +327,13 @@ def test_options(sqlite_url: str, users: str) -> None:
         assert (pair["expires_in"], "refresh_token" in pair) == (300, False)
         assert site.client.get("/a/pending").status_code == 404
         assert auth.authenticator.config.algorithm == "HS512"
+
+
+def test_a_configuration_of_tokens_is_taken_whole(sqlite_url: str, users: str) -> None:
+    """`jwt=` says what secret_key, algorithm and expire_minutes would."""
+    jwt = JWTConfig(subject="email", token_expiry=300)
+    with serving(*new_app(sqlite_url, users, jwt=jwt)) as site:
+        assert site.client.post("/auth/login", json=ADMIN).json()["expires_in"] == 300
 
 
 def test_claims_of_a_login_are_in_the_token(sqlite_url: str, users: str) -> None:

@@ -23,6 +23,7 @@ from jetio_auth import (
     CurrentUser,
     JSONUserStore,
     JWTConfig,
+    Lockout,
     MemoryUserStore,
     RequireLogin,
     StoredUser,
@@ -285,6 +286,21 @@ def test_accounts_of_stores_are_callers_like_others(lone: Site) -> None:
         made = site.client.post("/orders", json={"text": "tea"}, headers=ann)
         assert made.json()["buyer"] == "ann@example.com"
         assert site.client.get("/orders", headers=bob).json() == []
+
+
+def test_two_applications_over_one_metadata(sqlite_url: str) -> None:
+    """As tests make them: each has accounts of its own, and both count failed logins."""
+    shared, body = MetaData(), {"email": "ann@example.com", "password": PASSWORD}
+    for name in ("one.db", "two.db"):
+        url = sqlite_url.replace("test.db", name)
+        app = Jetio(database=url, settings=SETTINGS, metadata=shared)
+        auth = AuthRouter(store=MemoryUserStore(), lockout=Lockout(failures=1))
+        auth.register_routes(app)
+        with serving(app, auth) as site:
+            assert site.client.post("/register", json=body).status_code == 201
+            wrong = {**body, "password": "another password"}
+            answers = [site.client.post("/login", json=given).status_code for given in (body, wrong, body)]
+            assert answers == [200, 401, 429]
 
 
 @pytest.mark.anyio

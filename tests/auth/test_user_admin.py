@@ -276,9 +276,12 @@ def test_roles_as_models_hold_them(
 
 
 def test_without_sessions_there_are_none_to_end(sqlite_url: str) -> None:
-    """The route is there where sessions are; switching off works without them."""
+    """The route is there where sessions are; switching off, and an admin no more, work without them."""
     with _forum(sqlite_url, disable=["sessions", "refresh"]) as site:
         admin, ann = site.admin(), site.person("ann")
         assert admin.post(f"/admin/users/{ann.id}/revoke-sessions").status_code == 404
+        second = site.admin()
+        assert admin.put(f"/admin/users/{second.id}/roles", {"roles": []}).status_code == 200
+        assert second.get("/admin/auth-events").status_code == 403
         assert admin.post(f"/admin/users/{ann.id}/disable").status_code == 200
         assert ann.get("/me").status_code == 401

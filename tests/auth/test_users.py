@@ -240,3 +240,13 @@ def test_a_flag_of_verification_sends_no_mail(sqlite_url: str) -> None:
     model = _member(base)
     assert "verify_email" not in AuthRouter(model).features
     assert "verify_email" in AuthRouter(model, enable=["verify_email"]).features
+
+
+def test_a_new_password_without_sessions(sqlite_url: str) -> None:
+    """The tokens of the former one end all the same."""
+    with _forum(sqlite_url, disable=["sessions", "refresh"]) as site:
+        ann = site.person("ann")
+        body = {"password": NEW, "current_password": PASSWORD}
+        assert ann.patch("/users/me", body).status_code == 200
+        assert ann.get("/me").status_code == 401
+        assert site.login(ann.username, NEW).status_code == 200

@@ -78,6 +78,12 @@ def test_a_taken_address_is_told_to_its_owner_alone(site: ClubSite) -> None:
     assert site.login("ann", "a password of ann").status_code == 200
 
 
+def test_an_owner_who_is_gone_meanwhile_is_told_nothing(quick: ClubSite) -> None:
+    """The letter is written after the answer, when the account may have been deleted."""
+    quick.run(quick.auth.required_mailing().letters.taken, "ann@example.com")
+    assert quick.outbox.letters == []
+
+
 def test_other_columns_are_told_as_ever(site: ClubSite) -> None:
     """A taken name is 409 whether the address is free or not: it tells nothing of the address."""
     site.member("ann")
