@@ -9,6 +9,7 @@ from collections.abc import Iterable
 __all__ = ["is_common"]
 
 _FEW_GUESSES = 10**6
+_SAMPLES = ("securepassword123", "secret123", "changeme")  # of documents that many read
 _JUDGED = 72  # characters; what follows makes no password worse
 _ENDS = re.compile(r"^[\W\d_]+|[\W\d_]+$")
 _SPELLING = str.maketrans("@$!01345", "asioleas")
@@ -25,7 +26,7 @@ def is_common(password: str, names: Iterable[str] = ()) -> bool:
     own = [part.casefold() for name in names for part in (name, name.partition("@")[0])]
     if not {_core(name) for name in own}.isdisjoint({_core(text), _core(text.translate(_SPELLING))}):
         return True
-    return bool(zxcvbn(text[:_JUDGED], user_inputs=own)["guesses"] < _FEW_GUESSES)
+    return bool(zxcvbn(text[:_JUDGED], user_inputs=[*own, *_SAMPLES])["guesses"] < _FEW_GUESSES)
 
 
 def _core(text: str) -> str:

@@ -10,7 +10,7 @@ NAMES = ("alice", "alice.b@example.com")
 
 
 COMMON = """
-password Password1 P@ssw0rd2024 pa55word! 123password $ecret123 @dm1n!!! l3tmein!! we1come99 changeme
+password Password1 P@ssw0rd2024 pa55word! 123password $ecret123 securePassword123 @dm1n!!! l3tmein!! we1come99 changeme
 secret123 adminadmin helloworld iloveyou2 trustno1 sunshine!
 12345678 87654321 19841984 123123123 11111111 aaaaaaaa abababab abcd1234 qwertyuiop qwerty12 1q2w3e4r
 q1w2e3r4 1qaz2wsx asdfghjkl zxcvbnm1 a1b2c3d4 abcdefgh zyxwvuts

@@ -208,7 +208,7 @@ def test_everything_wrong_is_told_at_once(app: Jetio) -> None:
     ) -> Any:
         return None
 
-    response = ask(app, "/?b=xy&c=77")
+    response = ask(app, "/?b=xy&c=7700077")
     assert errors(response) == {
         ("parameter:a", "missing"),
         ("parameter:b", "string_too_short"),
@@ -217,7 +217,7 @@ def test_everything_wrong_is_told_at_once(app: Jetio) -> None:
     }
     assert response.json()["detail"] == "4 fields are invalid"
     assert "xy" not in response.text
-    assert "77" not in response.text
+    assert "7700077" not in response.text
 
 
 def test_too_many_errors_are_counted_not_listed(app: Jetio) -> None:
