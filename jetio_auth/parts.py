@@ -37,9 +37,10 @@ from .mail.settings import LINKS
 from .model import Account, columns_of, guard_model, has_state, key_of, read_user_model, table_of
 from .oauth.making import make_oauth_logins
 from .options import AuthOptions
+from .ownership import SelfOrAdmin
 from .password_change import PasswordChange
 from .passwords import PasswordPolicy
-from .policies import AdminOnly, InPerson, SelfOrAdmin
+from .policies import AdminOnly, InPerson
 from .rules import NO_ACCOUNTS
 from .sessions import Sessions
 from .settings import environment

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from time import time
 from typing import Any
 
-from sqlalchemy import ColumnElement
 from starlette.requests import HTTPConnection
 
 from jetio import (
     Access,
     Allow,
-    AllowWhere,
     Authenticator,
     ConfigError,
     Decision,
@@ -26,10 +23,10 @@ from jetio import (
     SecurityScheme,
     UnitOfWork,
     as_if_absent,
-    resource_of,
 )
 
 __all__ = [
+    "AccountPolicy",
     "AccountRequired",
     "AdminOnly",
     "Fresh",
@@ -38,16 +35,12 @@ __all__ = [
     "LoginRequired",
     "Mfa",
     "OwnAccount",
-    "Owner",
-    "OwnerOrAdmin",
     "RequiresPermission",
     "RequiresRole",
     "RequiresScope",
-    "SelfOrAdmin",
     "has_two_factors",
 ]
 
-_REMEMBERED = 1000
 _ALLOW = Allow()
 _ANONYMOUS = Deny()
 _NO_ACCOUNT = Deny(detail="Only callers with an account here may do this")
@@ -56,7 +49,7 @@ _BORROWED = Deny("impersonated", "Only the owner may do this to the account, not
 _DELEGATED = Deny("delegated", "This needs a login; a token that was made for a program cannot do it")
 
 
-class _AccountPolicy(Policy):
+class AccountPolicy(Policy):
     """A rule that finds the caller by its own authenticator; None: by the application's."""
 
     name: str
@@ -68,7 +61,7 @@ class _AccountPolicy(Policy):
         return self.name
 
 
-class LoginRequired(_AccountPolicy):
+class LoginRequired(AccountPolicy):
     """Everybody who is signed in. In `Depends` it gives the caller's row."""
 
     name = "authenticated"
@@ -77,7 +70,7 @@ class LoginRequired(_AccountPolicy):
         return _ANONYMOUS if access.principal is None else _ALLOW
 
 
-class AccountRequired(_AccountPolicy):
+class AccountRequired(AccountPolicy):
     """Everybody who is signed in and has an account here; callers of remote issuers may have none."""
 
     name = "account_required"
@@ -88,7 +81,7 @@ class AccountRequired(_AccountPolicy):
         return _NO_ACCOUNT if access.principal.id is None else _ALLOW
 
 
-class InPerson(_AccountPolicy):
+class InPerson(AccountPolicy):
     """Nobody in the name of another, and no program's token: what manages accounts is never without it."""
 
     name = "in_person"
@@ -118,7 +111,7 @@ class OwnAccount(AccountRequired):
         return refusal if isinstance(refusal, Deny) else await super().__call__(access)
 
 
-class Fresh(_AccountPolicy):
+class Fresh(AccountPolicy):
     """Whoever has proved who he is within these seconds, by a login and not by a refresh (RFC 9470)."""
 
     def __init__(self, seconds: int, authenticator: Authenticator | None = None) -> None:
@@ -138,7 +131,7 @@ class Fresh(_AccountPolicy):
         return _ALLOW if isinstance(proved, int) and time() - proved < self._seconds else self._refusal
 
 
-class Mfa(_AccountPolicy):
+class Mfa(AccountPolicy):
     """Whoever has logged in with two factors (RFC 9470; `amr` of RFC 8176)."""
 
     name = "mfa"
@@ -165,7 +158,7 @@ def has_two_factors(principal: Principal) -> bool:
     return isinstance(used, list | tuple) and "mfa" in used
 
 
-class AdminOnly(_AccountPolicy):
+class AdminOnly(AccountPolicy):
     """Admins."""
 
     name = "admin_only"
@@ -174,7 +167,7 @@ class AdminOnly(_AccountPolicy):
         return _ALLOW if access.principal is not None and access.principal.is_admin else _NO_ADMIN
 
 
-class RequiresRole(_AccountPolicy):
+class RequiresRole(AccountPolicy):
     """Whoever has one of the roles; admins have the role `admin`."""
 
     def __init__(self, roles: Sequence[str], authenticator: Authenticator | None = None) -> None:
@@ -188,7 +181,7 @@ class RequiresRole(_AccountPolicy):
         return _ALLOW if principal is not None and self._roles & principal.roles else self._refusal
 
 
-class RequiresPermission(_AccountPolicy):
+class RequiresPermission(AccountPolicy):
     """Whoever has all of the permissions."""
 
     def __init__(self, permissions: Sequence[str], authenticator: Authenticator | None = None) -> None:
@@ -204,7 +197,7 @@ class RequiresPermission(_AccountPolicy):
         )
 
 
-class RequiresScope(_AccountPolicy):
+class RequiresScope(AccountPolicy):
     """Whoever has all of the scopes: a login has every one, an API token its own, where `posts:*` is a pattern."""
 
     def __init__(self, scopes: Sequence[str], authenticator: Authenticator | None = None) -> None:
@@ -235,7 +228,7 @@ def _is_delegated(principal: Principal) -> bool:
     return principal.method == "api_token" or (principal.method == "jwt" and "scope" in principal.claims)
 
 
-class Hidden(_AccountPolicy):
+class Hidden(AccountPolicy):
     """A rule whose refusals are 404: whoever may not come in does not learn that there is anything.
 
     A credential that is not accepted is a 404, too. Where the path has other methods, a refusal is the 405 of a
@@ -291,114 +284,9 @@ def _unseen(problem: Problem, connection: HTTPConnection) -> Problem:
     return as_if_absent(connection.scope) if problem.status in (401, 403) else problem
 
 
-class _Owned(_AccountPolicy):
-    """The rows of one model whose column holds the caller's id; admins all."""
-
-    admins = True
-
-    def __init__(self, model: type[Any], authenticator: Authenticator | None = None) -> None:
-        super().__init__(authenticator)
-        self.model = model
-        self._column: ColumnElement[Any] | None = None
-        self._decisions: dict[Any, Decision] = {}
-
-    def bind(self, context: PolicyContext) -> Policy:
-        if context.model is not self.model:
-            place = "a handler" if context.model is None else f"the rows of {context.model.__name__}"
-            raise ConfigError(
-                f"{self.name} of {self.model.__name__} cannot guard {place}; "
-                f"use it on CrudRouter({self.model.__name__})"
-            )
-        bound = self._copy()
-        bound._column = self._owner(context)
-        return bound
-
-    def _copy(self) -> _Owned:
-        return type(self)(self.model, self.authenticator)
-
-    @abstractmethod
-    def _owner(self, context: PolicyContext) -> ColumnElement[Any]:
-        """The column, found at build."""
-
-    async def __call__(self, access: Access) -> Decision:
-        principal = access.principal
-        if principal is None:
-            return _ANONYMOUS
-        if self.admins and principal.is_admin:
-            return _ALLOW
-        if principal.id is None:
-            return Deny(detail="Only an account can own rows")  # NULL would own all that have no owner
-        return self._decisions.get(principal.id) or self._decided(principal.id)
-
-    def _decided(self, key: Any) -> Decision:
-        """Kept for the next request: making a clause and telling its shape is not cheap."""
-        assert self._column is not None  # noqa: S101 - bound at build, or the build failed
-        if len(self._decisions) >= _REMEMBERED:
-            del self._decisions[next(iter(self._decisions))]
-        self._decisions[key] = decision = AllowWhere(self._column == key)
-        return decision
-
-
-class OwnerOrAdmin(_Owned):
-    """The rows that the caller owns; admins all. For a creation: everybody who is signed in."""
-
-    name = "owner_or_admin"
-
-    def __init__(
-        self,
-        model: type[Any],
-        authenticator: Authenticator | None = None,
-        candidates: tuple[str, ...] | None = None,
-    ) -> None:
-        super().__init__(model, authenticator)
-        self.candidates = candidates
-        self._stamped = False
-
-    def bind(self, context: PolicyContext) -> Policy:
-        bound = super().bind(context)
-        assert isinstance(bound, OwnerOrAdmin)  # noqa: S101 - a copy of this
-        bound._stamped = self.candidates is None or bound._column is _router_owner(context, self.model)
-        return bound
-
-    def _copy(self) -> OwnerOrAdmin:
-        return type(self)(self.model, self.authenticator, self.candidates)
-
-    def _owner(self, context: PolicyContext) -> ColumnElement[Any]:
-        return context.owner_column(self.model, self.candidates)
-
-    async def __call__(self, access: Access) -> Decision:
-        if access.action == "create" and self._stamped and access.principal is not None:
-            return _ALLOW  # the router writes the caller into the column: there is nothing to check
-        return await super().__call__(access)
-
-
-class Owner(OwnerOrAdmin):
-    """The rows that the caller owns, for admins too. For a creation: everybody who is signed in."""
-
-    name = "owner"
-    admins = False
-
-
-class SelfOrAdmin(_Owned):
-    """The caller's own account; admins all."""
-
-    name = "self_or_admin"
-
-    def _owner(self, context: PolicyContext) -> ColumnElement[Any]:
-        return resource_of(self.model).key[0].column
-
-
 def _named(name: str, given: Sequence[object]) -> list[str]:
     """The names; none at all would let nobody through, or everybody."""
     names = [item for item in given if isinstance(item, str)]
     if not names or len(names) < len(given):
         raise ConfigError(f'{name} takes names; write {name}("editor", "reviewer")')
     return names
-
-
-def _router_owner(context: PolicyContext, model: type[Any]) -> ColumnElement[Any] | None:
-    """The column that the router fills from the caller."""
-    try:
-        return context.owner_column(model)
-    except ConfigError:
-        return None

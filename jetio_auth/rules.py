@@ -7,6 +7,7 @@ from typing import Any
 
 from jetio import Authenticator, ConfigError, Policy, public, same_tenant
 
+from .ownership import Owner, OwnerOrAdmin, SelfOrAdmin
 from .policies import (
     AccountRequired,
     AdminOnly,
@@ -15,12 +16,9 @@ from .policies import (
     LoginRequired,
     Mfa,
     OwnAccount,
-    Owner,
-    OwnerOrAdmin,
     RequiresPermission,
     RequiresRole,
     RequiresScope,
-    SelfOrAdmin,
 )
 
 __all__ = ["NO_ACCOUNTS", "AuthRules"]

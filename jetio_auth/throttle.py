@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from sqlalchemy import BigInteger, Executable, Table, bindparam, case, delete, i
 
 from jetio import ConstraintViolated, Database, Problem, UnitOfWork
 
+from .digests import digest
 from .settings import KEPT_SECONDS
 
 __all__ = ["Limit", "Throttle", "is_local", "origin"]
@@ -30,7 +30,7 @@ class Limit:
     @property
     def key(self) -> str:
         """What is stored: no name and no address stands in the table."""
-        return hashlib.sha256(f"{self.kind}\0{self.subject}".encode("utf-8", "surrogatepass")).hexdigest()
+        return digest(f"{self.kind}\0{self.subject}")
 
 
 def origin(address: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from jetio import ConfigError, Jetio, Problem
 from ..accounts import invalid_credentials
 from ..context import AuthContext
 from ..csrf import CsrfGuard
+from ..digests import derived
 from ..events import AuthEvent, Events
 from ..names import canonical_or_typed
 from ..sessions import Device
@@ -123,7 +123,7 @@ class Backed:
     def _csrf_key(self) -> bytes:
         config = self._accounts.config if self._accounts is not None else JWTConfig()
         [first, *_] = signing_keys(config, self._context.settings)
-        return hashlib.sha256(f"backend csrf\0{first.key}".encode()).digest()
+        return derived("backend csrf", first.key)
 
 
 def _check(backend: Any) -> None:

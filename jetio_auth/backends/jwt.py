@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from jetio import ConfigError, Database, Principal, Problem, SecurityScheme, Uni
 
 from ..context import AuthContext
 from ..cookies import CookieTransport
+from ..digests import derived
 from ..jwt import TokenCodec, TokenError
 from ..model import PASSWORD, Account, UserModel
 from ..sessions import Proof
@@ -293,7 +293,7 @@ class JWTAuthenticator:
     def derived_keys(self, purpose: str) -> list[bytes]:
         """One for each signing key, in their order: for what is read again after the keys have changed."""
         keys = signing_keys(self.config, self._context.settings)
-        return [hashlib.sha256(f"{purpose}\0{item.key}".encode()).digest() for item in keys]
+        return [derived(purpose, item.key) for item in keys]
 
     @cached_property
     def _epoch_keys(self) -> list[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from starlette.requests import HTTPConnection
 
 from jetio import ConfigError, SecurityScheme
 
+from ..digests import digest
 from ..transports import BearerTransport
 from .protocol import NoLogin
 
@@ -46,7 +46,7 @@ class APIKeyBackend(NoLogin):
     @staticmethod
     def hash(key: str) -> str:
         """What is stored of a key: its SHA-256, for it is long and random, and no password."""
-        return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+        return digest(key)
 
     @property
     def schemes(self) -> Sequence[SecurityScheme]:

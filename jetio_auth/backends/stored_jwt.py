@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import inspect
 import json
@@ -22,6 +21,7 @@ from starlette.responses import Response
 from jetio import ConfigError, Jetio, Problem, SecurityScheme, Settings, default_settings
 
 from ..cookies import CookieTransport
+from ..digests import derived, digest
 from ..jwt import TokenCodec, TokenError, read_unverified
 from ..passwords import Passwords
 from ..session_stores.database import DatabaseSessions
@@ -217,7 +217,7 @@ class JWTAuthBackend:
         """The tokens of a new session."""
         now, sid, token = int(time()), secrets.token_urlsafe(24), secrets.token_urlsafe(32)
         key = user.id if isinstance(user.id, int | str) else str(user.id)
-        session = _Session(key, self._epoch(user), now, now + self.config.session_max, _hash(token))
+        session = _Session(key, self._epoch(user), now, now + self.config.session_max, digest(token))
         await self._kept.write(self._name(sid), _text(session), self._left(session))
         return self._pair(session, sid, token)
 
@@ -238,9 +238,9 @@ class JWTAuthBackend:
         if session is None:
             raise _over()
         await self._user_of(session)
-        given, successor, now = _hash(token), self._successor(token), int(time())
+        given, successor, now = digest(token), self._successor(token), int(time())
         if hmac.compare_digest(given, session.good):
-            turned = replace(session, good=_hash(successor), before=given, turned=now)
+            turned = replace(session, good=digest(successor), before=given, turned=now)
             if await self._kept.swap(name, _text(session), _text(turned), self._left(turned)):
                 return self._pair(turned, sid, successor)
             session = await self._session(sid) or session  # another request was quicker with the same token
@@ -298,7 +298,7 @@ class JWTAuthBackend:
 
     def _key(self, purpose: str) -> bytes:
         [first, *_] = signing_keys(self.config, self._settings or default_settings())
-        return hashlib.sha256(f"{purpose}\0{first.key}".encode()).digest()
+        return derived(purpose, first.key)
 
     def _epoch(self, user: Any) -> str | None:
         """What ties a session to the password of its user, where the user has one."""
@@ -315,7 +315,7 @@ class JWTAuthBackend:
         """Whether the good token of a session descends from this one."""
         for _ in range(_GENERATIONS):
             token = self._successor(token)
-            if hmac.compare_digest(_hash(token), session.good):
+            if hmac.compare_digest(digest(token), session.good):
                 return True
         return False
 
@@ -341,7 +341,3 @@ def _over() -> Problem:
 
 def _text(session: _Session) -> str:
     return json.dumps(asdict(session))
-
-
-def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

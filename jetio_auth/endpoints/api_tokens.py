@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from jetio import Endpoint, JsonResponse, Operation, Principal, Request, not_found
 
 from ..grants.api_tokens import LONGEST_LIFE, MOST, USUAL_LIFE, ApiToken
+from .moments import moment
 from .tokens import NO_STORE, device_of
 
 if TYPE_CHECKING:
@@ -92,11 +93,7 @@ def _fields(item: ApiToken) -> dict[str, object]:
         "id": item.id,
         "name": item.name,
         "scopes": list(item.scopes),
-        "created_at": _moment(item.created),
-        "expires_at": _moment(item.expires),
-        "last_used_at": None if used is None else _moment(used),
+        "created_at": moment(item.created),
+        "expires_at": moment(item.expires),
+        "last_used_at": None if used is None else moment(used),
     }
-
-
-def _moment(seconds: int) -> dt.datetime:
-    return dt.datetime.fromtimestamp(seconds, dt.UTC)

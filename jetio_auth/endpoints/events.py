@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from jetio import Endpoint, Operation, Query, Request, refuse_unknown
 
 from ..events import AuthEvent
+from .moments import moment
 
 if TYPE_CHECKING:
     from ..router import AuthRouter
@@ -55,7 +56,7 @@ def event_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
 def _shown(event: AuthEvent) -> EventRead:
     return EventRead(
         name=event.name,
-        at=dt.datetime.fromtimestamp(event.at, dt.UTC),
+        at=moment(event.at),
         user_id=event.user_id,
         actor_id=event.actor_id,
         address=event.address,

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse
 
 from jetio import Endpoint, FieldError, JsonResponse, Operation, Principal, Problem, Request, ValidationError
 
+from .moments import moment
 from .tokens import NO_STORE, TokenAnswers, TokenPair, device_of
 
 if TYPE_CHECKING:
@@ -103,7 +104,9 @@ def oauth_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
         """The logins by other services that this account has."""
         found = await oauth.list(principal.id)
         return [
-            IdentityRead(id=item.id, provider=item.provider, email=item.email, created_at=_at(item.created))
+            IdentityRead(
+                id=item.id, provider=item.provider, email=item.email, created_at=moment(item.created)
+            )
             for item in found
         ]
 
@@ -163,7 +166,3 @@ def _done(oauth: OAuthLogins, flow: Flow) -> RedirectResponse:
     response = RedirectResponse(flow.path, 303, headers=_HEADERS)
     oauth.flows.clear(response)
     return response
-
-
-def _at(seconds: int) -> dt.datetime:
-    return dt.datetime.fromtimestamp(seconds, dt.UTC)

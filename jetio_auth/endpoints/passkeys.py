@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from jetio import Endpoint, JsonResponse, Operation, Principal, Request
 
+from .moments import moment
 from .tokens import NO_STORE, TokenAnswers, TokenPair, device_of
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _shown(item: Passkey) -> PasskeyRead:
     return PasskeyRead(
         id=item.id,
         name=item.name,
-        created_at=dt.datetime.fromtimestamp(item.created, dt.UTC),
-        last_used_at=None if item.used is None else dt.datetime.fromtimestamp(item.used, dt.UTC),
+        created_at=moment(item.created),
+        last_used_at=None if item.used is None else moment(item.used),
         backed_up=item.backed_up,
     )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from jetio import Endpoint, JsonResponse, Operation, Principal, Request, not_found
 
 from ..sessions import Session
+from .moments import moment
 from .tokens import TokenAnswers, device_of
 
 if TYPE_CHECKING:
@@ -91,15 +92,11 @@ def logout_routes(auth: AuthRouter) -> Iterator[tuple[str, Endpoint]]:
 def _shown(item: Session, current: str | None) -> SessionRead:
     return SessionRead(
         id=item.id,
-        created_at=_moment(item.created),
-        last_seen_at=_moment(item.seen),
-        expires_at=_moment(item.expires),
+        created_at=moment(item.created),
+        last_seen_at=moment(item.seen),
+        expires_at=moment(item.expires),
         address=item.address,
         agent=item.agent,
         method=item.method,
         current=item.id == current,
     )
-
-
-def _moment(seconds: int) -> dt.datetime:
-    return dt.datetime.fromtimestamp(seconds, dt.UTC)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import secrets
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from sqlalchemy import BigInteger, Executable, Table, bindparam, delete, insert,
 from jetio import Database, Problem, UnitOfWork
 
 from ..context import AuthContext
+from ..digests import digest
 from ..model import Account
 from ..transports import refused
 
@@ -96,7 +96,7 @@ class ApiTokens:
     async def find(self, token: str, work: UnitOfWork) -> Presented | None:
         """What is stored of this token: one statement, whether or not there is such a token."""
         query = self._query("find")
-        rows = query.decode(await work.run_alone(query, {"hash_": _hash(token)}))
+        rows = query.decode(await work.run_alone(query, {"hash_": digest(token)}))
         if not rows:
             return None
         token_id, name, scopes, epoch, created, expires, used, *row = rows[0]
@@ -124,7 +124,7 @@ class ApiTokens:
             raise Problem(409, "too_many_tokens", f"An account has at most {MOST} tokens; delete one first")
         secret, token_id = new_secret(), secrets.token_urlsafe(12)
         epoch = self._accounts.epoch_of(account)
-        values = (token_id, user, _hash(secret), epoch, name, " ".join(scopes), now, now + seconds)
+        values = (token_id, user, digest(secret), epoch, name, " ".join(scopes), now, now + seconds)
         await work.run(
             self._query("insert"),
             {f"v_{column}": value for column, value in zip(_STORED, values, strict=True)},
@@ -197,10 +197,6 @@ def is_whole(token: str) -> bool:
 def _checksum(text: str) -> str:
     digits = zlib.crc32(text.encode()).to_bytes(4, "big")
     return base64.urlsafe_b64encode(digits).rstrip(b"=").decode()
-
-
-def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _shown(row: Sequence[Any]) -> ApiToken:

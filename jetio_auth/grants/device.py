@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from jetio import ConstraintViolated, Database, Principal, Problem, UnitOfWork, 
 from ..accounts import invalid_credentials
 from ..backends import JWTAuthenticator
 from ..context import AuthContext
+from ..digests import digest
 from ..events import AuthEvent, Events
 from ..logins import Logins
 from ..model import Account
@@ -146,7 +146,7 @@ class DeviceLogins:
         await self._sweep()
         now, secret = int(time()), secrets.token_urlsafe(32)
         values = {
-            "v_secret": _hash(secret), "v_created": now, "v_expires": now + LASTS,
+            "v_secret": digest(secret), "v_created": now, "v_expires": now + LASTS,
             "v_address": device.address, "v_agent": device.agent,
         }  # fmt: skip
         code = await self._inserted(values)
@@ -167,7 +167,7 @@ class DeviceLogins:
         Raises 404 for what is no challenge of this secret or was collected, 410 `expired`, 429 `rate_limited`,
         and `Rejected` once. The account is judged again now: tokens are made here and stored nowhere.
         """
-        values = {"code_": code_of(code), "hash_": _hash(secret)}
+        values = {"code_": code_of(code), "hash_": digest(secret)}
         held = await self._polled(values)
         if held.status == "rejected":
             return await self._refuse(values, held, device)
@@ -373,7 +373,3 @@ def _new_code() -> str:
 
 def _spelt(letters: list[str]) -> str:
     return f"{''.join(letters[:_HALF])}-{''.join(letters[_HALF:])}"
-
-
-def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from sqlalchemy import BigInteger, Executable, bindparam, delete, insert, select
 from jetio import Problem, UnitOfWork
 
 from ..context import AuthContext
+from ..digests import digest
 from ..model import Account
 from ..sessions import Kept, Proof
 from ..tables import SessionTables
@@ -154,7 +154,7 @@ class RefreshTokens:
     async def session_of(self, work: UnitOfWork, token: str) -> str | None:
         """The session that a token is of, if there is such a token."""
         query = self._query("held")
-        rows = query.decode(await work.run(query, {"hash_": _hash(token)}))
+        rows = query.decode(await work.run(query, {"hash_": digest(token)}))
         return rows[0][2] if rows else None
 
     async def rotate(self, token: str) -> Refreshed:
@@ -165,7 +165,7 @@ class RefreshTokens:
         """
         database, now = self._context.database, int(time())
         async with database.transaction(writes=False) as work:
-            sid = (await self._held(work, _hash(token))).sid
+            sid = (await self._held(work, digest(token))).sid
         found = await database.run_transaction(partial(self._rotate, token, sid, now))
         if isinstance(found, _Held):
             raise TokenReused(found.account[self._context.facts.key], found.sid)
@@ -177,7 +177,7 @@ class RefreshTokens:
         The session is locked before its tokens, as a change of the password does it. Nothing is read before:
         MariaDB would go on reading what was there then.
         """
-        hashed = _hash(token)
+        hashed = digest(token)
         await work.run(self._query("seen"), {"sid": sid, "now": now})
         # Of two who come at once the database lets one through; the other sees the time of use.
         used = (await work.run(self._query("use"), {"hash_": hashed, "now": now})).count > 0
@@ -226,7 +226,7 @@ class RefreshTokens:
 
     async def _insert(self, work: UnitOfWork, token: str, sid: str, session_expires: int) -> int:
         expires = min(int(time()) + self._seconds, session_expires)
-        await work.run(self._query("insert"), {"hash_": _hash(token), "sid": sid, "until": expires})
+        await work.run(self._query("insert"), {"hash_": digest(token), "sid": sid, "until": expires})
         return expires
 
     def _successor(self, token: str) -> str:
@@ -236,10 +236,6 @@ class RefreshTokens:
 
     def _query(self, name: str) -> Any:
         return self._context.database.shaped((self, name), self._statements[name])
-
-
-def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _over() -> Problem:

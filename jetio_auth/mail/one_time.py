@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from sqlalchemy.orm.attributes import get_history
 from jetio import ConstraintViolated, Problem, UnitOfWork
 
 from ..context import AuthContext
+from ..digests import digest
 from ..model import PASSWORD, Account
 
 __all__ = ["OneTimeTokens", "end_with_address"]
@@ -76,7 +76,7 @@ class OneTimeTokens:
         values = {
             "user": account[self._context.facts.key],
             "aim": purpose,
-            "hash_": _hash(token),
+            "hash_": digest(token[:_LONGEST]),
             "bound": self._bound(account, purpose),
             "until": int(time()) + seconds,
         }
@@ -101,13 +101,13 @@ class OneTimeTokens:
 
         Begin a transaction with it: MariaDB would go on reading what was there before.
         """
-        values = {"hash_": _hash(token), "aim": purpose, "now": int(time())}
+        values = {"hash_": digest(token[:_LONGEST]), "aim": purpose, "now": int(time())}
         used = (await work.run(self._query("use"), values)).count > 0
         return await self._judged(work, token, purpose, used=used)
 
     async def _judged(self, work: UnitOfWork, token: str, purpose: str, *, used: bool) -> Account:
         query = self._query("held")
-        rows = query.decode(await work.run(query, {"hash_": _hash(token), "aim": purpose}))
+        rows = query.decode(await work.run(query, {"hash_": digest(token[:_LONGEST]), "aim": purpose}))
         if not rows:
             raise _unknown()
         when, expires, binding, *row = rows[0]
@@ -125,7 +125,7 @@ class OneTimeTokens:
         facts = [str(account[self._context.facts.key]), account.get("email")]
         if purpose not in _OUTLIVES_PASSWORD:
             facts.append(account[PASSWORD])
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        return digest(json.dumps(facts))
 
     def _query(self, name: str) -> Any:
         return self._context.database.shaped((self, name), self._statements[name])
@@ -150,10 +150,6 @@ def end_with_address(model: type[Any], table: Table) -> None:
 
 
 _ENDED = "__jetio_auth_links_end__"
-
-
-def _hash(token: str) -> str:
-    return hashlib.sha256(token[:_LONGEST].encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _unknown() -> Problem:

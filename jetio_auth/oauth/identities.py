@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from sqlalchemy import BigInteger, Executable, Table, bindparam, delete, insert,
 from jetio import ConstraintViolated, UnitOfWork
 
 from ..context import AuthContext
+from ..digests import digest
 from ..tables import OAuthTables
 from .flow import SECONDS, Flow, no_such_flow
 
@@ -129,7 +129,7 @@ class Identities:
         code = secrets.token_urlsafe(32)
         values = {
             "flow": flow.id,
-            "v_code": _hash(code),
+            "v_code": digest(code),
             "v_user": user,
             "v_epoch": epoch,
             "v_until": int(time()) + _CODE_SECONDS,
@@ -140,7 +140,7 @@ class Identities:
 
     async def redeem(self, flow: Flow, code: str) -> tuple[Any, str]:
         """The key and the epoch of the account that a code is for; of several at once one wins, the others get 400."""
-        values = {"flow": flow.id, "v_code": _hash(code), "now": int(time())}
+        values = {"flow": flow.id, "v_code": digest(code), "now": int(time())}
 
         async def steps(work: UnitOfWork) -> tuple[Any, str]:
             if not (await work.run(self._query("redeem"), values)).count:
@@ -153,7 +153,3 @@ class Identities:
 
     def _query(self, name: str) -> Any:
         return self._context.database.shaped((self, name), self._statements[name])
-
-
-def _hash(code: str) -> str:
-    return hashlib.sha256(code.encode("utf-8", "surrogatepass")).hexdigest()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Protocol
+
+from ..digests import digest
 
 __all__ = ["SessionStore", "stored_name"]
 
@@ -33,4 +34,4 @@ class SessionStore(Protocol):
 
 def stored_name(kind: str, secret: str) -> str:
     """The name of a session by its id."""
-    return hashlib.sha256(f"{kind}\0{secret}".encode("utf-8", "surrogatepass")).hexdigest()
+    return digest(f"{kind}\0{secret}")

@@ -233,3 +233,13 @@ def serving(app: Jetio, auth: AuthRouter) -> Iterator[Site]:
     """The running application; the errors of its handlers are answers."""
     with TestClient(app, raise_server_exceptions=False) as client:
         yield Site(app, auth, client)
+
+
+def whole_forum(url: str, model: type[Any] = User, **options: Any) -> Any:
+    """A forum with all routes about accounts, as `serving` runs it."""
+    app = new_app(url, metadata=model.metadata)
+    auth = AuthRouter(model, **options)
+    auth.register_routes(app)
+    auth.register_admin_routes(app)
+    auth.register_user_routes(app)
+    return serving(app, auth)

@@ -14,18 +14,13 @@ import pytest
 import time_machine
 
 from jetio_auth import AuthRouter
-from tests.auth.forum import PASSWORD, Person, Site, User, bearer, new_app, serving
+from tests.auth.forum import PASSWORD, Person, Site, User, bearer, new_app, serving, whole_forum
 
 NEW = "another long password"
 
 
 def _forum(url: str, **options: Any) -> Any:
-    app = new_app(url)
-    auth = AuthRouter(User, enable=["impersonation", "device_login"], **options)
-    auth.register_routes(app)
-    auth.register_admin_routes(app)
-    auth.register_user_routes(app)
-    return serving(app, auth)
+    return whole_forum(url, enable=["impersonation", "device_login"], **options)
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ from jetio import (
     rows,
 )
 from jetio.testing import TestClient
-from jetio_auth import AuthRouter, JetioAuthMixin, policies
-from jetio_auth.policies import OwnerOrAdmin
+from jetio_auth import AuthRouter, JetioAuthMixin, ownership
+from jetio_auth.ownership import OwnerOrAdmin
 from tests.auth.forum import (
     SETTINGS,
     Comment,
@@ -696,7 +696,7 @@ def test_a_rule_about_a_column_that_nobody_stamps(sqlite_url: str) -> None:
 
 def test_many_callers(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a rule remembers of its callers is bounded, and never another's."""
-    monkeypatch.setattr(policies, "_REMEMBERED", 2)
+    monkeypatch.setattr(ownership, "_REMEMBERED", 2)
     with ruled(sqlite_url, Post, policy=lambda auth: {"*": auth.owner_or_admin(Post)}) as site:
         people = [site.person("ann") for _ in range(4)]
         keys = {person.id: new_post(person) for person in people}

@@ -17,17 +17,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from jetio import CrudRouter
 from jetio_auth import AuthRouter, JetioAuthMixin, Lockout
-from tests.auth.forum import Person, Site, User, bearer, call, new_app, new_base, serving
+from tests.auth.forum import Person, Site, User, bearer, call, new_app, new_base, serving, whole_forum
 from tests.auth.test_factors import switch_on
 
 
 def _forum(url: str, model: Any = User, **options: Any) -> Any:
-    app = new_app(url, metadata=model.metadata)
-    auth = AuthRouter(model, lockout=Lockout(failures=3), **options)
-    auth.register_routes(app)
-    auth.register_admin_routes(app)
-    auth.register_user_routes(app)
-    return serving(app, auth)
+    return whole_forum(url, model, lockout=Lockout(failures=3), **options)
 
 
 @pytest.fixture

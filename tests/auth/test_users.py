@@ -10,19 +10,14 @@ import pytest
 
 from jetio import ConfigError, Database, Settings
 from jetio_auth import AuthRouter, JetioUserMixin, MemoryUserStore, RemoteIssuer, TokenPair
-from tests.auth.forum import PASSWORD, Person, Site, User, bearer, new_app, new_base, serving
+from tests.auth.forum import PASSWORD, Person, Site, User, bearer, new_app, new_base, serving, whole_forum
 
 NEW = "another long password"
 KEY = "k3Jx9Qm2Vw7Lr5Tz8Np4Bc6Hd1Fg0SyA"
 
 
 def _forum(url: str, **options: Any) -> Any:
-    app = new_app(url)
-    auth = AuthRouter(User, enable=["impersonation", "api_tokens"], **options)
-    auth.register_routes(app)
-    auth.register_admin_routes(app)
-    auth.register_user_routes(app)
-    return serving(app, auth)
+    return whole_forum(url, enable=["impersonation", "api_tokens"], **options)
 
 
 @pytest.fixture
