@@ -83,19 +83,33 @@ class SQLite(Dialect):
 
 
 class _Connection(aiosqlite.Connection):
-    """A close that is cancelled is made again by force; then nobody may wait for a thread that has gone."""
+    """A close that is cancelled is made again by force; then nobody may wait for a thread that has gone.
+
+    What was opened for somebody who no longer waits is closed all the same: its answer reaches nobody.
+    """
 
     _stopped = False
+    _opened: sqlite3.Connection | None = None
+
+    def open(self, database: str, **options: Any) -> sqlite3.Connection:
+        """Runs in the thread."""
+        self._opened = sqlite3.connect(database, **options)
+        return self._opened
 
     def stop(self) -> asyncio.Future[Any] | None:
         if self._stopped:
             return None
         self._stopped = True
+        self._tx.put_nowait((None, self._close))
         return super().stop()
+
+    def _close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
 
 
 def _connect(database: str, **options: Any) -> _Connection:
-    connection = _Connection(lambda: sqlite3.connect(database, **options), iter_chunk_size=64)
+    connection = _Connection(lambda: connection.open(database, **options), iter_chunk_size=64)
     connection._thread.daemon = True  # as SQLAlchemy has it: a forgotten connection does not keep the process
     return connection
 

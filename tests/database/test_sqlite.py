@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -297,3 +299,32 @@ async def test_a_connection_that_its_user_has_closed_is_replaced(database: Datab
         await connection.invalidate()
     await write(database, "after")
     assert await count(database) == 1
+
+
+async def test_a_connection_for_somebody_who_has_gone_is_closed(tmp_path: Path) -> None:
+    """Whoever leaves while a connection is being opened leaves no open file behind, whenever that is."""
+    path = tmp_path / "left.db"
+    sqlite3.connect(path).close()
+    engine = Database(f"sqlite+aiosqlite:///{path}").engine
+    gc.disable()  # it would close them some time
+    try:
+        for steps in range(8):
+            opening = asyncio.ensure_future(engine.connect().start())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            opening.cancel()
+            with suppress(asyncio.CancelledError):
+                await (await opening).close()
+        await engine.dispose()
+        for _ in range(200):
+            if not any("_connection_worker_thread" in thread.name for thread in threading.enumerate()):
+                break
+            await asyncio.sleep(0.01)  # the last threads tell this loop of their end
+        assert _open_files(path) == 0
+    finally:
+        gc.enable()
+
+
+def _open_files(path: Path) -> int:
+    found = Path("/proc/self/fd")
+    return sum(os.path.realpath(item) == str(path.resolve()) for item in found.iterdir())
