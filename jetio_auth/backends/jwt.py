@@ -19,7 +19,7 @@ from jetio import ConfigError, Database, Principal, Problem, SecurityScheme, Uni
 from ..context import AuthContext
 from ..cookies import CookieTransport
 from ..digests import derived
-from ..jwt import TokenCodec, TokenError
+from ..jwt import SigningKey, TokenCodec, TokenError
 from ..model import PASSWORD, Account, UserModel
 from ..sessions import Proof
 from ..settings import JWTConfig, signing_keys, token_codec
@@ -292,8 +292,11 @@ class JWTAuthenticator:
 
     def derived_keys(self, purpose: str) -> list[bytes]:
         """One for each signing key, in their order: for what is read again after the keys have changed."""
-        keys = signing_keys(self.config, self._context.settings)
-        return [derived(purpose, item.key) for item in keys]
+        return [derived(purpose, item.key) for item in self._signing]
+
+    @cached_property
+    def _signing(self) -> Sequence[SigningKey]:
+        return signing_keys(self.config, self._context.settings)
 
     @cached_property
     def _epoch_keys(self) -> list[bytes]:

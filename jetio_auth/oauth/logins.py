@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,7 +33,7 @@ from .flow import Flow, Flows
 from .identities import Identities, Identity
 from .newcomers import check_newcomers, email_of, is_verified, newcomer
 from .providers import OAuthProfile
-from .settings import OAuth, domain_of
+from .settings import OAuth
 
 __all__ = ["OAuthLogins"]
 
@@ -47,6 +47,7 @@ class OAuthLogins:
         self,
         context: AuthContext,
         config: OAuth,
+        domain: Callable[[], str],
         authenticator: JWTAuthenticator,
         flows: Flows,
         identities: Identities,
@@ -60,7 +61,7 @@ class OAuthLogins:
         self._context, self.config, self.flows, self._identities = context, config, flows, identities
         self._authenticator = authenticator
         self._logins, self._events, self._throttle, self._lockout = logins, events, throttle, lockout
-        self._prefix, self._further = prefix, further
+        self._domain, self._prefix, self._further = domain, prefix, further
         self._clients: dict[str, ProviderClient] = {}
 
     @property
@@ -70,7 +71,7 @@ class OAuthLogins:
     def build(self) -> None:
         """Ready to ask providers; raises ConfigError."""
         check_newcomers(self._facts, self.config.new_user)
-        domain_of(self.config, self._context.settings)
+        _ = self._domain()
         self._clients = {item.name: ProviderClient(item, self.flows) for item in self.config.providers}
 
     async def stop(self) -> None:
@@ -134,8 +135,7 @@ class OAuthLogins:
         return client
 
     def _redirect_uri(self, name: str) -> str:
-        domain = domain_of(self.config, self._context.settings)
-        return f"{domain}{self._prefix}/oauth/{name}/callback"
+        return f"{self._domain()}{self._prefix}/oauth/{name}/callback"
 
     def _limits(self, device: Device) -> list[Limit]:
         if device.address is None:

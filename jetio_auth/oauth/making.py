@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 
 from ..backends import JWTAuthenticator
 from ..context import AuthContext
@@ -36,12 +36,24 @@ def make_oauth_logins(
 ) -> OAuthLogins:
     """`given` is what AuthRouter got: a list of providers, or more than that."""
     config = given if isinstance(given, OAuth) else OAuth(providers=given)
+    domain = cache(lambda: domain_of(config, context.settings))  # the environment is read once, at build
     flows = Flows(
         lambda: authenticator.codec,
         partial(authenticator.derived_key, "oauth"),
-        lambda: domain_of(config, context.settings).startswith("https:"),
+        lambda: domain().startswith("https:"),
     )
     identities = Identities(context, tables)
     return OAuthLogins(
-        context, config, authenticator, flows, identities, logins, events, throttle, lockout, prefix, further
+        context,
+        config,
+        domain,
+        authenticator,
+        flows,
+        identities,
+        logins,
+        events,
+        throttle,
+        lockout,
+        prefix,
+        further,
     )
