@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 PYTHONS := $(PYTHON) python3.13 python3.12 python3.11 python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test cover check bench docs lock clean
+.PHONY: help setup run test cover check bench budget docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ check: setup ## Lint, formatting, types, documentation
 
 bench: setup ## Measure Jetio beside its peers
 	@$(BIN)/python -m benchmarks
+
+budget: setup ## Count the work of requests anew and write tests/work/budget.json
+	@$(BIN)/python -m tests.work --write
 
 docs: setup ## Build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

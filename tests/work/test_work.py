@@ -1,0 +1,122 @@
+"""No request costs more than it did: statements exactly, Python's work within its budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.work import budget
+from tests.work.__main__ import DATABASES, counted
+from tests.work.application import WORKLOADS
+from tests.work.spoilt import SPOILT
+
+Figures = dict[str, dict[str, Any]]
+
+ALONE: Mapping[str, str] = {
+    "hello": "",
+    "plain hello": "",
+    "no such path": "",
+    "list 100": "SELECT posts",
+    "retrieve": "SELECT posts",
+    "create": "INSERT posts",
+    "update": "UPDATE posts",
+    "delete": "DELETE posts",
+    "no such row": "SELECT posts",
+    "refused body": "",
+    "to-many": "BEGIN, SELECT authors, SELECT posts, ROLLBACK",
+    "to-one": "SELECT posts",
+    "secured list 100": "SELECT users, SELECT posts",
+    "secured retrieve": "SELECT users, SELECT posts",
+    "secured create": "SELECT users, INSERT posts",
+    "secured update": "SELECT users, UPDATE posts",
+    "secured delete": "SELECT users, DELETE posts",
+    "secured no caller": "",
+    "signed hello": "SELECT users",
+}
+STATEMENTS: Mapping[str, Mapping[str, str]] = {
+    "sqlite": ALONE,
+    "postgresql": {**ALONE, "to-many": "BEGIN, SELECT authors, SELECT posts, COMMIT"},
+    "mariadb": {
+        "hello": "",
+        "plain hello": "",
+        "no such path": "",
+        "list 100": "SELECT posts, COMMIT, ROLLBACK",
+        "retrieve": "SELECT posts, COMMIT, ROLLBACK",
+        "create": "INSERT posts, SELECT posts, COMMIT, ROLLBACK",
+        "update": "UPDATE posts, SELECT posts, COMMIT, ROLLBACK",
+        "delete": "DELETE posts, COMMIT, ROLLBACK",
+        "no such row": "SELECT posts, ROLLBACK, ROLLBACK",
+        "refused body": "",
+        "to-many": "SELECT authors, SELECT posts, COMMIT, ROLLBACK",
+        "to-one": "SELECT posts, COMMIT, ROLLBACK",
+        "secured list 100": "SELECT users, SELECT posts, COMMIT, ROLLBACK",
+        "secured retrieve": "SELECT users, SELECT posts, COMMIT, ROLLBACK",
+        "secured create": "SELECT users, COMMIT, ROLLBACK, INSERT posts, SELECT posts, COMMIT, ROLLBACK",
+        "secured update": "SELECT users, COMMIT, ROLLBACK, UPDATE posts, SELECT posts, COMMIT, ROLLBACK",
+        "secured delete": "SELECT users, COMMIT, ROLLBACK, DELETE posts, COMMIT, ROLLBACK",
+        "secured no caller": "",
+        "signed hello": "SELECT users, COMMIT, ROLLBACK",
+    },
+}
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def database(request: pytest.FixtureRequest) -> str:
+    """Each database's name."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def figures(
+    database: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Figures]:
+    """What every workload costs on that database."""
+    with ExitStack() as stack:
+        url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('work') / 'work.db'}"
+        if database != "sqlite":
+            url = stack.enter_context(request.getfixturevalue(f"{database}_server").fresh_database())
+        yield counted(url)
+
+
+def test_a_request_sends_the_statements_it_needs_and_no_other(database: str, figures: Figures) -> None:
+    """The words of a transaction count as well: each is a way to the database and back."""
+    sent = {name: ", ".join(numbers["statements"]) for name, numbers in figures.items()}
+    assert sent == dict(STATEMENTS[database])
+
+
+def test_no_request_costs_more_than_its_budget(database: str, figures: Figures) -> None:
+    """`make budget` takes what is counted for the budget; whoever raises one says in the commit what it buys."""
+    budgets = budget.read(database)
+    assert budgets.keys() == WORKLOADS.keys() == figures.keys()
+    assert budget.broken(budgets, figures) == []
+
+
+def test_budgets_are_near_what_requests_cost(database: str, figures: Figures) -> None:
+    """A budget that is far too large holds nobody back: after a gain it is written anew, with `make budget`."""
+    assert budget.generous(budget.read(database), figures) == []
+
+
+@pytest.mark.parametrize("measure", [name for name in SPOILT if name != "statements"])
+def test_waste_is_noticed(measure: str, sqlite_url: str) -> None:
+    """One crossing more, one task, one cycle, one signature read at the request: each breaks the budget."""
+    budgets = {"retrieve": budget.read("sqlite")["retrieve"]}
+    if measure not in budgets["retrieve"]:
+        pytest.skip(f"{measure}: the budget was counted by another version of Python")
+    told = budget.broken(budgets, counted(sqlite_url, "retrieve", spoilt=measure))
+    assert any(f": {measure} " in line for line in told), told
+
+
+def test_one_statement_more_is_noticed(sqlite_url: str) -> None:
+    """What leaves for the database is seen, whoever sends it."""
+    found = counted(sqlite_url, "retrieve", spoilt="statements")
+    assert found["retrieve"]["statements"] == ["SELECT posts", "SELECT posts"]
+
+
+def test_a_budget_that_is_too_large_is_noticed() -> None:
+    """Half of the work gone is a reason to write the budget anew."""
+    assert budget.generous({"x": {"opcodes": 1000}}, {"x": {"opcodes": 499}})
+    assert not budget.generous({"x": {"opcodes": 1000, "hops": 0}}, {"x": {"opcodes": 990, "hops": 0}})
