@@ -15,7 +15,14 @@ from benchmarks.report import as_json, as_markdown, save
 from benchmarks.workloads import WORKLOADS
 
 _DATABASES = ("sqlite", "postgresql")
-_CONTESTANTS = ("jetio", "starlette_core", "fastapi_sqlalchemy", "limit")
+_CONTESTANTS = (
+    "jetio",
+    "starlette_core",
+    "fastapi_sqlalchemy",
+    "fastapi_fastcrud",
+    "litestar_advanced_alchemy",
+    "limit",
+)
 _RESULTS = Path(__file__).resolve().parent / "results"
 
 

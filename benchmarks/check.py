@@ -2,13 +2,15 @@
 
 import http.client
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from benchmarks import dataset
+from benchmarks.apps import other_models
 from benchmarks.server import HOST, Server
+from benchmarks.spelling import spelling_of
 from benchmarks.workloads import Request
 
 _ABSENT = 999_999
@@ -38,7 +40,22 @@ def check_answers(server: Server, token: str) -> None:
 
     Each contestant is held to the same expectation, so those that pass agree with each other.
     """
-    for probe in [*_reads(), *_secured(token), *_writes()]:
+    _compare(server, [*_reads(), *_nested(), *_secured(token), *_writes()])
+
+
+def check_routes(server: Server) -> None:
+    """Asks a contestant that has other routes for its own and for the last of the others."""
+    last = f"/{other_models(server.other_routes)[-1]}"
+    probes = [
+        Probe(Request("GET", "/hello"), 200, {"message": "hello"}),
+        Probe(Request("GET", last), 200, []),
+        Probe(Request("GET", f"{last}/7"), 200, {"id": 7}),
+    ]
+    _compare(server, probes)
+
+
+def _compare(server: Server, probes: Iterable[Probe]) -> None:
+    for probe in probes:
         answer = _ask(server, probe)
         if probe.answer is not None and _canonical(answer) != _canonical(probe.answer):
             request = f"{probe.request.method} {probe.request.path}"
@@ -56,6 +73,18 @@ def _reads() -> list[Probe]:
         Probe(Request("GET", "/posts?page_size=100"), 200, rows[:100]),
         Probe(Request("GET", "/posts?page_size=100&page=3"), 200, rows[200:300]),
         Probe(Request("GET", f"/posts/{_ABSENT}"), 404),
+    ]
+
+
+def _nested() -> list[Probe]:
+    essays = [{"id": number, **essay} for number, essay in enumerate(dataset.essays(), start=1)]
+    rows = [
+        {"id": number, **writer, "essays": [essay for essay in essays if essay["writer_id"] == number]}
+        for number, writer in enumerate(dataset.writers(), start=1)
+    ]
+    return [
+        Probe(Request("GET", f"/writers?page_size={dataset.WRITERS}"), 200, rows),
+        Probe(Request("GET", "/writers?page_size=3&page=2"), 200, rows[3:6]),
     ]
 
 
@@ -90,7 +119,8 @@ def _writes() -> list[Probe]:
 
 def _ask(server: Server, probe: Probe) -> Any:
     """The decoded answer to a probe; raises if its status is another, or a success is not JSON."""
-    request = probe.request
+    spelling = spelling_of(server.contestant)
+    request = spelling.ask(probe.request)
     name = f"{request.method} {request.path}"
     status, kind, body = _send(server, request)
     if status != probe.status:
@@ -99,7 +129,7 @@ def _ask(server: Server, probe: Probe) -> Any:
         return None
     if not kind.startswith("application/json"):
         raise server.failure(f"answered {name} as {kind or 'no content type'}, not application/json")
-    return json.loads(body)
+    return spelling.read(json.loads(body))
 
 
 def _send(server: Server, request: Request) -> tuple[int, str, bytes]:
@@ -131,7 +161,7 @@ def _normal(value: Any) -> Any:
         return [_normal(item) for item in value]
     if not isinstance(value, Mapping):
         return value
-    row = dict(value)
+    row = {name: _normal(item) for name, item in value.items()}
     if "created_at" in row:
         row["created_at"] = _instant(row["created_at"])
     if row.get("id", 0) > dataset.POSTS:

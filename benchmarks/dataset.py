@@ -24,6 +24,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 POSTS = 1_000
 AUTHORS = 20
+WRITERS = 20
+ESSAYS_EACH = 5
 USERNAME = "alice"
 PASSWORD = "a long enough password"  # noqa: S105 - of databases made for one run
 
@@ -60,6 +62,26 @@ _posts = Table(
     Column("author_id", ForeignKey("authors.id"), nullable=False),
     sqlite_autoincrement=True,
 )
+_writers = Table(
+    "writers",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+_essays = Table(
+    "essays",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("views", Integer, nullable=False),
+    Column("published", Boolean, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("writer_id", ForeignKey("writers.id"), nullable=False, index=True),
+    sqlite_autoincrement=True,
+)
 
 
 @cache
@@ -92,6 +114,18 @@ def _authors_rows() -> list[dict[str, Any]]:
 
 
 @cache
+def essays() -> list[dict[str, Any]]:
+    """The rows of `essays` without ids, which count from 1: the first posts, shared out to the writers."""
+    kept = [{name: value for name, value in row.items() if name != "author_id"} for row in posts()]
+    return [kept[n] | {"writer_id": n // ESSAYS_EACH + 1} for n in range(WRITERS * ESSAYS_EACH)]
+
+
+def writers() -> list[dict[str, Any]]:
+    """The rows of `writers` without ids, which count from 1. Nobody writes to these two tables while it is timed."""
+    return [{"name": f"Writer {n}", "email": f"writer{n}@example.com"} for n in range(1, WRITERS + 1)]
+
+
+@cache
 def _user_row() -> dict[str, Any]:
     """The one account, hashed at the cost that a Jetio application uses, so that no login rehashes it."""
     hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(12)).decode()
@@ -114,5 +148,7 @@ async def fill(url: str) -> None:
             await connection.execute(insert(_users), [_user_row()])
             await connection.execute(insert(_authors), _authors_rows())
             await connection.execute(insert(_posts), posts())
+            await connection.execute(insert(_writers), writers())
+            await connection.execute(insert(_essays), essays())
     finally:
         await engine.dispose()

@@ -16,6 +16,7 @@ import uvloop
 from benchmarks.cores import leave_server_core
 from benchmarks.errors import BenchmarkError
 from benchmarks.server import HOST, ROOT
+from benchmarks.spelling import spelling_of
 from benchmarks.workloads import WORKLOADS
 
 CONNECTIONS = 16
@@ -24,8 +25,9 @@ _JOB_SECONDS = 120
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Send `count` requests of a workload, numbered from `start`, to the server on `port`."""
+    """Send `count` requests of a workload, numbered from `start`, to the contestant's server on `port`."""
 
+    contestant: str
     port: int
     workload: str
     start: int
@@ -34,9 +36,9 @@ class Job:
 
     def requests(self) -> list[bytes]:
         """The requests as they are sent."""
-        make = WORKLOADS[self.workload].request
+        make, spell = WORKLOADS[self.workload].request, spelling_of(self.contestant).ask
         numbers = range(self.start, self.start + self.count)
-        return [make(number, self.token).encode(f"{HOST}:{self.port}") for number in numbers]
+        return [spell(make(number, self.token)).encode(f"{HOST}:{self.port}") for number in numbers]
 
 
 class LoadClient:

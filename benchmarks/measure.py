@@ -1,14 +1,14 @@
 """The run: servers up, answers compared, then rounds in which the contestants take turns."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from benchmarks.check import check_answers, log_in
+from benchmarks.check import check_answers, check_routes, log_in
 from benchmarks.databases import open_store
 from benchmarks.errors import BenchmarkError
 from benchmarks.load import Job, LoadClient
@@ -71,10 +71,13 @@ def _measure_database(
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="jetio-bench-")))
         store = stack.enter_context(open_store(database, folder, plan.postgresql_url))
         load = stack.enter_context(LoadClient())
-        entrants = []
-        for contestant in plan.contestants:
-            server = stack.enter_context(Server(contestant, store.copy(contestant), folder))
-            entrants.append(_admit(server, load))
+        entrants: dict[int, list[_Entrant]] = defaultdict(list)
+        for routes in sorted({workload.other_routes for workload in plan.workloads}):
+            for contestant in plan.contestants:
+                announce(f"{database}, starting {contestant} with {routes} other routes")
+                url = f"sqlite+aiosqlite:///{folder}/unused.sqlite" if routes else store.copy(contestant)
+                server = stack.enter_context(Server(contestant, url, folder, other_routes=routes))
+                entrants[routes].append(_admit(server, load))
         return _rounds(plan, database, entrants, announce, done)
 
 
@@ -86,9 +89,13 @@ class _Entrant:
     load: LoadClient
     token: str
 
+    @property
+    def contestant(self) -> str:
+        return self.server.contestant
+
     def microseconds(self, workload: Workload, start: int, count: int) -> float:
         """CPU time of the server for each of `count` requests."""
-        job = Job(self.server.port, workload.name, start, count, self.token)
+        job = Job(self.contestant, self.server.port, workload.name, start, count, self.token)
         before = self.server.cpu_seconds()
         try:
             self.load.run(job)
@@ -99,8 +106,12 @@ class _Entrant:
 
 
 def _admit(server: Server, load: LoadClient) -> _Entrant:
-    token = log_in(server)
-    check_answers(server, token)
+    token = ""
+    if server.other_routes:
+        check_routes(server)
+    else:
+        token = log_in(server)
+        check_answers(server, token)
     load.connect(server.port)
     return _Entrant(server, load, token)
 
@@ -108,17 +119,20 @@ def _admit(server: Server, load: LoadClient) -> _Entrant:
 def _rounds(
     plan: Plan,
     database: str,
-    entrants: Sequence[_Entrant],
+    entrants: Mapping[int, Sequence[_Entrant]],
     announce: Callable[[str], None],
     done: Callable[[], object],
 ) -> list[Cell]:
-    """One cell for each workload and contestant; the round before the first warms up and is not kept."""
+    """One cell for each workload and contestant; the round before the first warms up and is not kept.
+
+    `entrants` are found by the number of their other routes.
+    """
     samples: dict[tuple[str, str], list[float]] = defaultdict(list)
     for number in range(plan.rounds + 1):
         for workload in plan.workloads:
             count = plan.requests or workload.count
-            for entrant in entrants:
-                contestant = entrant.server.contestant
+            for entrant in entrants[workload.other_routes]:
+                contestant = entrant.contestant
                 announce(f"{database}, round {number} of {plan.rounds}, {workload.name}, {contestant}")
                 if number:
                     spent = entrant.microseconds(workload, number * count, count)

@@ -24,13 +24,21 @@ _LOG_LINES = 40
 class Server:
     """One contestant in a process of its own; a context manager that starts and stops it."""
 
-    def __init__(self, contestant: str, database_url: str, folder: Path, *, every_core: bool = False) -> None:
+    def __init__(
+        self,
+        contestant: str,
+        database_url: str,
+        folder: Path,
+        *,
+        every_core: bool = False,
+        other_routes: int = 0,
+    ) -> None:
         self.contestant = contestant
+        self.other_routes = other_routes
         self.port = 0
         self._url = database_url
         self._cores = "every" if every_core else "one"
-        self._folder = folder
-        self._log = folder / f"{contestant}.log"
+        self._log = folder / f"{contestant}-{other_routes}.log"
 
     def __enter__(self) -> Self:
         listener = socket.create_server((HOST, 0))
@@ -88,6 +96,7 @@ class Server:
             "DATABASE_URL": self._url,
             "SECRET_KEY": secrets.token_hex(32),
             "JETIO_ENV": "production",
+            "OTHER_ROUTES": str(self.other_routes),
         }
 
     def _wait_until_ready(self) -> None:

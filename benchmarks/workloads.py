@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from benchmarks.dataset import AUTHORS, POSTS
+from benchmarks.dataset import AUTHORS, POSTS, WRITERS
 
 _STRIDE = 389  # shares no divisor with the number of posts: a run visits them all, and not in order
 _BODY = "A post that a client writes takes about as much room as the ones that were there before it. " * 3
@@ -33,7 +33,8 @@ class Workload:
     """Requests of one kind.
 
     `request(number, token)` makes the request with that number; `count` is how many one measurement sends,
-    chosen so that the cells of the table take comparable time; `status` is what each must be answered with.
+    chosen so that the cells of the table take comparable time; `status` is what each must be answered with;
+    `other_routes` stand before the application's own.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Workload:
     count: int
     status: int
     request: Callable[[int, str], Request]
+    other_routes: int = 0
 
 
 def _post_id(number: int) -> int:
@@ -57,6 +59,10 @@ def _retrieve(number: int, token: str) -> Request:
 
 def _list(number: int, token: str) -> Request:
     return Request("GET", "/posts?page_size=100")
+
+
+def _nested(number: int, token: str) -> Request:
+    return Request("GET", f"/writers?page_size={WRITERS}")
 
 
 def _create(number: int, token: str) -> Request:
@@ -82,8 +88,10 @@ _ALL = (
     Workload("hello", "hello, no database", 1_000, 200, _hello),
     Workload("retrieve", "one post", 500, 200, _retrieve),
     Workload("list", "list of 100 posts", 150, 200, _list),
+    Workload("nested", "20 writers with 5 essays each", 100, 200, _nested),
     Workload("create", "create a post", 300, 201, _create),
     Workload("update", "change one field", 300, 200, _update),
     Workload("secured", "one post, bearer token, user's row", 400, 200, _secured),
+    Workload("routes", "hello behind 1,000 routes", 500, 200, _hello, other_routes=1_000),
 )
 WORKLOADS = {workload.name: workload for workload in _ALL}

@@ -14,7 +14,9 @@ from jose import JWTError, jwt
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import DateTime, ForeignKey, String, event, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
+
+from benchmarks.apps import other_models
 
 SECRET_KEY = os.environ["SECRET_KEY"]
 ALGORITHM = "HS256"
@@ -60,6 +62,31 @@ class Post(Base):
     author_id: Mapped[int] = mapped_column(ForeignKey("authors.id"))
 
 
+class Writer(Base):
+    """Who wrote essays."""
+
+    __tablename__ = "writers"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    email: Mapped[str]
+    essays: Mapped[list["Essay"]] = relationship(order_by="Essay.id")
+
+
+class Essay(Base):
+    """What is shown inside of its writer."""
+
+    __tablename__ = "essays"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str]
+    body: Mapped[str]
+    views: Mapped[int] = mapped_column(default=0)
+    published: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=lambda: datetime.now(UTC))
+    writer_id: Mapped[int] = mapped_column(ForeignKey("writers.id"))
+
+
 class Credentials(BaseModel):
     """The body of a login."""
 
@@ -101,6 +128,31 @@ class PostRead(PostCreate):
 
     id: int
     created_at: datetime
+
+
+class EssayRead(BaseModel):
+    """An essay in an answer."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    title: str
+    body: str
+    views: int
+    published: bool
+    created_at: datetime
+    writer_id: int
+
+
+class WriterRead(BaseModel):
+    """A writer in an answer."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    name: str
+    email: str
+    essays: list[EssayRead]
 
 
 def make_engine() -> AsyncEngine:
@@ -155,6 +207,21 @@ async def get_current_user(session: Session, token: Annotated[str, Depends(oauth
 app = FastAPI(lifespan=lifespan)
 
 
+async def list_others() -> list[int]:
+    """Rows of a model that nobody asks for."""
+    return []
+
+
+async def retrieve_other(id: int) -> dict[str, int]:
+    """One row of it."""
+    return {"id": id}
+
+
+for name in other_models():
+    app.get(f"/{name}")(list_others)
+    app.get(f"/{name}/{{id}}")(retrieve_other)
+
+
 @app.get("/hello")
 async def hello() -> dict[str, str]:
     """Says hello."""
@@ -183,12 +250,12 @@ async def find_post(post_id: int, session: AsyncSession) -> Post:
     return post
 
 
+Page = Annotated[int, Query(ge=1)]
+PageSize = Annotated[int, Query(ge=1, le=200)]
+
+
 @app.get("/posts", response_model=list[PostRead])
-async def list_posts(
-    session: Session,
-    page: Annotated[int, Query(ge=1)] = 1,
-    page_size: Annotated[int, Query(ge=1, le=200)] = 50,
-) -> Any:
+async def list_posts(session: Session, page: Page = 1, page_size: PageSize = 50) -> Any:
     """One page of posts."""
     offset = (page - 1) * page_size
     return (await session.scalars(select(Post).order_by(Post.id).limit(page_size).offset(offset))).all()
@@ -227,3 +294,10 @@ async def update_post(post_id: int, body: PostUpdate, session: Session) -> Any:
     await session.commit()
     await session.refresh(post)
     return post
+
+
+@app.get("/writers", response_model=list[WriterRead])
+async def list_writers(session: Session, page: Page = 1, page_size: PageSize = 50) -> Any:
+    """One page of writers with their essays."""
+    writers = select(Writer).options(selectinload(Writer.essays)).order_by(Writer.id)
+    return (await session.scalars(writers.limit(page_size).offset((page - 1) * page_size))).all()

@@ -1,11 +1,14 @@
 """Jetio, as its documentation shows."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime
 
 from sqlalchemy import DateTime, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from jetio import Base, CrudRouter, Jetio, JetioModel, engine
+from benchmarks.apps import other_models
+from jetio import Base, CrudRouter, Jetio, JetioModel, engine, relationship
 from jetio_auth import AuthRouter, JetioAuthMixin
 
 
@@ -34,11 +37,47 @@ class Post(JetioModel):
     author_id: Mapped[int] = mapped_column(ForeignKey("authors.id"))
 
 
+class Writer(JetioModel):
+    """Who wrote essays."""
+
+    name: Mapped[str]
+    email: Mapped[str]
+    essays: Mapped[list[Essay]] = relationship()
+
+
+class Essay(JetioModel):
+    """What is shown inside of its writer."""
+
+    title: Mapped[str]
+    body: Mapped[str]
+    views: Mapped[int] = mapped_column(default=0)
+    published: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=lambda: datetime.now(UTC))
+    writer_id: Mapped[int] = mapped_column(ForeignKey("writers.id"))
+
+
 app = Jetio(title="Benchmark")
+
+
+async def list_others() -> list[int]:
+    """Rows of a model that nobody asks for."""
+    return []
+
+
+async def retrieve_other(id: int) -> dict[str, int]:
+    """One row of it."""
+    return {"id": id}
+
+
+for name in other_models():
+    app.get(f"/{name}")(list_others)
+    app.get(f"/{name}/{{id}}")(retrieve_other)
+
 auth = AuthRouter(user_model=User)
 auth.register_routes(app)
 
 CrudRouter(model=Post).register_routes(app)
+CrudRouter(model=Writer, load_relationships=["essays"]).register_routes(app)
 CrudRouter(
     model=Post,
     prefix="/secure",

@@ -20,6 +20,8 @@ import asyncpg
 import bcrypt
 import orjson
 
+from benchmarks.apps import other_models
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -29,6 +31,7 @@ URL = os.environ["DATABASE_URL"]
 SECRET_KEY = os.environ["SECRET_KEY"].encode()
 POOL_SIZE = 16
 MAX_PAGE_SIZE = 200
+OTHERS = frozenset(f"/{name}" for name in other_models())
 
 FIELDS = {"title": str, "body": str, "views": int, "published": bool, "author_id": int}
 REQUIRED = {"title", "body", "author_id"}
@@ -60,6 +63,9 @@ class Database(Protocol):
 
     async def list_posts(self, limit: int, offset: int) -> bytes:
         """An array of posts."""
+
+    async def list_writers(self, limit: int, offset: int) -> bytes:
+        """An array of writers with their essays."""
 
     async def create_post(self, values: dict[str, Any]) -> bytes:
         """The post as stored."""
@@ -106,6 +112,15 @@ class PostgreSQL:
         row = await self._row(
             "SELECT coalesce(json_agg(p), '[]')::text"
             " FROM (SELECT * FROM posts ORDER BY id LIMIT $1 OFFSET $2) p",
+            limit,
+            offset,
+        )
+        return as_bytes(row) or b"[]"
+
+    async def list_writers(self, limit: int, offset: int) -> bytes:
+        row = await self._row(
+            "SELECT coalesce(json_agg(w), '[]')::text FROM (SELECT *, (SELECT coalesce(json_agg(e ORDER BY id), '[]')"
+            " FROM essays e WHERE e.writer_id = writers.id) AS essays FROM writers ORDER BY id LIMIT $1 OFFSET $2) w",
             limit,
             offset,
         )
@@ -185,6 +200,15 @@ class SQLite:
         rows = self._connection.execute("SELECT * FROM posts ORDER BY id LIMIT ? OFFSET ?", (limit, offset))
         return orjson.dumps([as_dict(*row) for row in rows])
 
+    async def list_writers(self, limit: int, offset: int) -> bytes:
+        rows = self._connection.execute("SELECT * FROM writers ORDER BY id LIMIT ? OFFSET ?", (limit, offset))
+        found = {row[0]: {"id": row[0], "name": row[1], "email": row[2], "essays": []} for row in rows}
+        marks = ", ".join("?" for _ in found)
+        sql = f"SELECT * FROM essays WHERE writer_id IN ({marks}) ORDER BY id"  # noqa: S608 - marks alone
+        for row in self._connection.execute(sql, list(found)):
+            found[row[-1]]["essays"].append(as_dict(*row, owner="writer_id"))
+        return orjson.dumps(list(found.values()))
+
     async def create_post(self, values: dict[str, Any]) -> bytes:
         columns = ", ".join(values)
         marks = ", ".join("?" for _ in values)
@@ -208,9 +232,16 @@ def as_json(row: tuple[Any, ...] | None) -> bytes | None:
 
 
 def as_dict(
-    id_: int, title: str, body: str, views: int, published: int, created_at: str, author_id: int
+    id_: int,
+    title: str,
+    body: str,
+    views: int,
+    published: int,
+    created_at: str,
+    owner_id: int,
+    owner: str = "author_id",
 ) -> dict[str, Any]:
-    """A row of `posts`, in the order of the table's columns."""
+    """A row of `posts` or `essays`, in the order of the table's columns."""
     return {
         "id": id_,
         "title": title,
@@ -218,7 +249,7 @@ def as_dict(
         "views": views,
         "published": published == 1,
         "created_at": f"{created_at[:10]}T{created_at[11:]}Z",
-        "author_id": author_id,
+        owner: owner_id,
     }
 
 
@@ -293,14 +324,14 @@ async def login(receive: Receive) -> Answer:
     return 200, orjson.dumps({"access_token": make_token(user_id), "token_type": "bearer"})
 
 
-async def list_posts(query: bytes) -> Answer:
-    """One page of posts."""
+async def list_page(query: bytes, rows: Callable[[int, int], Awaitable[bytes]]) -> Answer:
+    """One page of rows."""
     parameters = dict(parse_qsl(query.decode()))
     page = read_number(parameters.get("page", "1"))
     size = read_number(parameters.get("page_size", "50"))
     if not page or not size or size > MAX_PAGE_SIZE:
         return INVALID
-    return 200, await database.list_posts(size, (page - 1) * size)
+    return 200, await rows(size, (page - 1) * size)
 
 
 async def create_post(receive: Receive) -> Answer:
@@ -340,6 +371,11 @@ async def retrieve_secured_post(post_id: int, headers: list[tuple[bytes, bytes]]
 async def answer(method: str, path: str, scope: Message, receive: Receive) -> Answer:
     """Finds who answers; a method that a path does not know is taken for one that it does."""
     start, _, last = path.rpartition("/")
+    if path in OTHERS:
+        return 200, b"[]"
+    if start in OTHERS:
+        other_id = read_number(last)
+        return NOT_FOUND if other_id is None else (200, orjson.dumps({"id": other_id}))
     if start == "/posts" or start == "/secure/posts":
         post_id = read_number(last)
         if post_id is None:
@@ -348,7 +384,11 @@ async def answer(method: str, path: str, scope: Message, receive: Receive) -> An
             return await retrieve_secured_post(post_id, scope["headers"])
         return await (retrieve_post(post_id) if method == "GET" else update_post(post_id, receive))
     if path == "/posts":
-        return await (list_posts(scope["query_string"]) if method == "GET" else create_post(receive))
+        if method == "POST":
+            return await create_post(receive)
+        return await list_page(scope["query_string"], database.list_posts)
+    if path == "/writers":
+        return await list_page(scope["query_string"], database.list_writers)
     if path == "/hello":
         return HELLO
     if path == "/login":

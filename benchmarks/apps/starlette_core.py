@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from benchmarks.apps import other_models
+
 SECRET_KEY = os.environ["SECRET_KEY"]
 ALGORITHM = "HS256"
 MAX_PAGE_SIZE = 200
@@ -65,6 +68,24 @@ posts = Table(
     Column("published", Boolean, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("author_id", ForeignKey("authors.id"), nullable=False),
+)
+writers = Table(
+    "writers",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("email", Text, nullable=False),
+)
+essays = Table(
+    "essays",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("views", Integer, nullable=False),
+    Column("published", Boolean, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("writer_id", ForeignKey("writers.id"), nullable=False),
 )
 
 
@@ -144,7 +165,7 @@ async def find_post(request: Request, connection: AsyncConnection) -> dict[str, 
 
 
 def as_dicts(result: Result[Any]) -> list[dict[str, Any]]:
-    """Posts as the JSON encoder takes them."""
+    """Posts or essays as the JSON encoder takes them."""
     keys = tuple(result.keys())
     rows = [dict(zip(keys, row, strict=True)) for row in result]
     for row in rows:
@@ -235,14 +256,44 @@ async def update_post(request: Request) -> JSONResponse:
     return JSONResponse(post)
 
 
+async def list_writers(request: Request) -> JSONResponse:
+    """One page of writers with their essays."""
+    limit, offset = page_of(request)
+    page = select(writers).order_by(writers.c.id).limit(limit).offset(offset)
+    async with engine.connect() as connection:
+        found = [dict(row) for row in (await connection.execute(page)).mappings()]
+        chosen = essays.c.writer_id.in_([writer["id"] for writer in found])
+        result = await connection.execute(select(essays).where(chosen).order_by(essays.c.id))
+        by_writer: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for essay in as_dicts(result):
+            by_writer[essay["writer_id"]].append(essay)
+    return JSONResponse([writer | {"essays": by_writer[writer["id"]]} for writer in found])
+
+
+async def list_others(request: Request) -> JSONResponse:
+    """Rows of a model that nobody asks for."""
+    return JSONResponse([])
+
+
+async def retrieve_other(request: Request) -> JSONResponse:
+    """One row of it."""
+    return JSONResponse({"id": request.path_params["id"]})
+
+
 async def refuse(request: Request, error: Exception) -> JSONResponse:
     """Answers a body that is not what it should be."""
     errors = cast(ValidationError, error).errors(include_url=False, include_context=False)
     return JSONResponse({"detail": errors}, status_code=422)
 
 
+others = [
+    route
+    for name in other_models()
+    for route in (Route(f"/{name}", list_others), Route(f"/{name}/{{id:int}}", retrieve_other))
+]
 app = Starlette(
     routes=[
+        *others,
         Route("/hello", hello),
         Route("/login", login, methods=["POST"]),
         Route("/posts", list_posts),
@@ -250,6 +301,7 @@ app = Starlette(
         Route("/posts/{post_id:int}", retrieve_post),
         Route("/posts/{post_id:int}", update_post, methods=["PATCH"]),
         Route("/secure/posts/{post_id:int}", retrieve_secured_post),
+        Route("/writers", list_writers),
     ],
     exception_handlers={ValidationError: refuse},
     lifespan=lifespan,
