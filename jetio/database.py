@@ -77,6 +77,10 @@ class Database:
         """Compile a statement; keep the result, compiling is the slow part."""
         return Query(statement, self.dialect, self.engine.sync_engine.dialect)
 
+    def known(self, key: Hashable) -> Query | None:
+        """The compiled statement of a shape that was seen before."""
+        return self._queries.get(key)
+
     def shaped(
         self,
         key: Hashable | None,
@@ -177,6 +181,11 @@ class UnitOfWork:
         self.writes = writes
         self._session: AsyncSession | None = None
         self._transaction: Transaction | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is anything to commit or to undo."""
+        return self._transaction is not None or self._session is not None
 
     @property
     def has_session(self) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import ColumnElement
 
+from .body import BodyRequest, RequestBody
 from .callables import hints_of, runner
 from .decisions import ALLOW, Allow, AllowWhere, Clause, Decision, Deny, both, either, negated
 from .errors import ConfigError, Problem, unauthenticated
@@ -48,13 +49,13 @@ class Access:
     """What a policy is asked about: who wants to do what. The body is not read yet, so it is not here."""
 
     __slots__ = (
-        "_finder", "_item_id", "_origin", "_read_key", "_user",
-        "action", "model", "principal", "request", "verb", "work",
+        "_finder", "_item_id", "_origin", "_read_key", "_request", "_user",
+        "action", "model", "principal", "verb", "work",
     )  # fmt: skip
 
     def __init__(
         self,
-        request: HTTPConnection,
+        request: HTTPConnection | RequestBody,
         principal: Principal | None,
         work: UnitOfWork,
         *,
@@ -62,20 +63,26 @@ class Access:
         verb: str = "GET",
         model: type[Any] | None = None,
         item_id: Any = None,
-        read_key: Callable[[], Any] | None = None,
         finder: Authenticator | None = None,
     ) -> None:
-        self.request = request
+        self._request = request
         self.principal = principal
         self.work = work
         self.action = action
         self.verb = verb
         self.model = model
         self._item_id = item_id
-        self._read_key = read_key
+        self._read_key: Callable[[], Any] | None = None
         self._finder = finder
         self._origin: Access = self
         self._user: Any = _UNREAD
+
+    @property
+    def request(self) -> HTTPConnection:
+        """The request, or the WebSocket on its way."""
+        if isinstance(self._request, RequestBody):
+            self._request = BodyRequest(self._request)  # most rules never look at it
+        return self._request
 
     @property
     def item_id(self) -> Any:
@@ -86,6 +93,10 @@ class Access:
         if self._read_key is not None:
             self._item_id, self._read_key = self._read_key(), None
         return self._item_id
+
+    def key_from(self, read: Callable[[], Any]) -> None:
+        """Let `item_id` be read when a rule asks for it."""
+        self._read_key = read
 
     @property
     def session(self) -> AsyncSession:
@@ -103,7 +114,7 @@ class Access:
 
     def towards(self, model: type[Any], action: str) -> Access:
         """The same caller asking about another model."""
-        access = Access(self.request, self.principal, self.work, action=action, verb="GET", model=model)
+        access = Access(self._origin.request, self.principal, self.work, action=action, model=model)
         access._origin = self._origin
         return access
 

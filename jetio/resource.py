@@ -85,6 +85,11 @@ class Resource:
         """Parsers of the key's values as they stand in a URL."""
         return tuple(TypeAdapter(item.annotation) for item in self.key)
 
+    @cached_property
+    def key_binds(self) -> tuple[str, ...]:
+        """The names of the key's values in a statement that is about one row."""
+        return tuple(f"k_{item.name}" for item in self.key)
+
     def readable(self, *, admin: bool) -> tuple[Field, ...]:
         """The fields that a caller of this kind may see, in the mapper's order."""
         return tuple(

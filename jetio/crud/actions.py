@@ -13,19 +13,18 @@ from typing import Any, ClassVar, Protocol
 from pydantic import TypeAdapter
 from starlette.types import Receive, Scope, Send
 
-from ..body import BodyRequest, RequestBody
-from ..database import UnitOfWork
+from ..body import RequestBody
 from ..dependencies import Parameter
 from ..operation import OperationSpec
-from ..policy import ALLOW, PUBLIC, Access, Decision, Deny, Policy, both
+from ..policy import ALLOW, PUBLIC, Access, Allow, Decision, Deny, Policy, both
 from ..principal import Authenticator, identify
 from ..resource import Resource
 from ..routing import Application
 from ..schemas import Schemas, read_schema
 from ..security import CALLER
 from .hooks import Hooks
-from .query import Paging, parse_key
-from .reader import Reader
+from .query import Paging, key_parser
+from .reader import EVERYTHING, Reader, Scopes
 from .views import View
 from .writer import Writer
 
@@ -89,53 +88,47 @@ class Action(ABC):
         self.asks = any((self.rule, self.read_rule, self.embedded, stamps)) or self.resource.has_admin_fields
         self.limit = app.settings.max_body
         self.composite = len(self.resource.key) > 1
+        self.read_key = key_parser(self.resource)
         self._describe()
 
     # ---- serve ---------------------------------------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         work = self.app.database.unit_of_work(writes=self.writes)
-        sent = RequestBody(scope, receive, self.limit)
-        scope["jetio.body"] = sent  # an exception handler may look at what was sent
+        sent = scope["jetio.body"] = RequestBody(scope, receive, self.limit)  # exception handlers read it too
+        access = Access(
+            sent, None, work,
+            action=self.action, verb=self.method, model=self.resource.model, finder=self.parts.authenticator,
+        )  # fmt: skip
         before = CALLER.set(None) if self.asks else None
         try:
-            access, decision = await self._admit(scope, sent, work)
+            decision = await self._admit(scope, access) if self.asks else ALLOW
             await self._serve(scope, sent, send, access, decision)
         finally:
             try:
-                await work.rollback()  # after a commit there is nothing left to undo, and nothing to hold
+                if work.is_open:
+                    await work.rollback()
             finally:
                 if before is not None:
                     CALLER.reset(before)
 
-    async def _admit(self, scope: Scope, sent: RequestBody, work: UnitOfWork) -> tuple[Access, Decision]:
+    async def _admit(self, scope: Scope, access: Access) -> Decision:
         """Identify and decide: before anything else of the request is looked at."""
-        request = BodyRequest(sent)
         finder = self.parts.authenticator
-        principal = None
-        if self.asks and finder is not None:
-            principal = await identify(finder, request, work)
-            CALLER.set(principal)
-        model = self.resource.model
-        key = None if self.whole or self.rule is None else partial(self._item_id, scope)
-        access = Access(
-            request,
-            principal,
-            work,
-            action=self.action,
-            verb=self.method,
-            model=model,
-            read_key=key,
-            finder=finder,
-        )
+        if finder is not None:
+            access.principal = await identify(finder, access.request, access.work)
+            CALLER.set(access.principal)
         if self.rule is None:
-            return access, ALLOW
+            return ALLOW
+        found = access.principal
+        if not self.whole:
+            access.key_from(partial(self._item_id, scope))
         decision = await self.rule(access)
         if isinstance(decision, Deny):
             decision.raise_for(access.principal)
-        if access.principal is not principal:  # a dependency of the older kind has found the caller
+        if access.principal is not found:  # a dependency of the older kind has found the caller
             CALLER.set(access.principal)
-        return access, decision
+        return decision
 
     @abstractmethod
     async def _serve(
@@ -143,8 +136,10 @@ class Action(ABC):
     ) -> None:
         """What the caller was let in for."""
 
-    async def _scopes(self, access: Access, rows: Decision) -> Mapping[str, Decision]:
+    async def _scopes(self, access: Access, rows: Decision) -> Scopes:
         """The rule of the rows and of every embedded relation, by dotted path."""
+        if not self.embedded and isinstance(rows, Allow):
+            return EVERYTHING
         scopes = {"": rows}
         for path, (model, rules) in self.embedded.items():
             scopes[path] = await read_decision(rules, access, model)
@@ -155,7 +150,7 @@ class Action(ABC):
         if self.composite:
             encoded: bytes = scope.get("raw_path") or scope["path"].encode()
             raw = encoded.partition(b"?")[0].rpartition(b"/")[2].decode("latin-1")
-        return parse_key(self.resource, raw)
+        return self.read_key(raw)
 
     def _item_id(self, scope: Scope) -> Any:
         key = self._key(scope)

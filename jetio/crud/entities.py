@@ -18,7 +18,6 @@ from ..resource import Resource
 from . import statements as sql
 from .clauses import clause_of
 from .plan import WriteRule, stamp
-from .render import Document
 from .violations import NO_VALUE, refused_value, violation_problem
 from .writer import Writer
 
@@ -40,7 +39,7 @@ class EntityWriter(Writer):
 
     async def _insert(
         self, work: UnitOfWork, values: dict[str, Any], *, alone: bool
-    ) -> tuple[tuple[Any, ...], Document | None]:
+    ) -> tuple[tuple[Any, ...], bytes | None]:
         entity: Any = self.resource.mapper.class_manager.new_instance()
         _assign(self.resource, entity, values)
         work.session().add(entity)
@@ -49,7 +48,7 @@ class EntityWriter(Writer):
 
     async def _change(
         self, work: UnitOfWork, key: Sequence[Any], values: dict[str, Any], rule: WriteRule, *, alone: bool
-    ) -> tuple[bool, Document | None]:
+    ) -> tuple[bool, bytes | None]:
         entity = await self._load(work, key, rule)
         if entity is None:
             return False, None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, get_args
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from pydantic import TypeAdapter
@@ -13,16 +14,20 @@ from pydantic import ValidationError as PydanticError
 from sqlalchemy.engine.default import DefaultDialect
 
 from ..columns import is_foreign
+from ..dialects.values import dump
 from ..errors import FieldError, Problem, ValidationError, not_found
+from ..numerals import Whole
 from ..resource import Field, Resource
 
 __all__ = [
-    "ListQuery", "Paging", "format_key", "page_links", "parse_key", "parse_list", "refuse_parameters", "refuse_unknown",
+    "ListQuery", "Paging", "format_key", "key_parser", "list_parser", "page_links", "parse_key",
+    "parse_list", "refuse_parameters", "refuse_unknown",
 ]  # fmt: skip
 
 LARGEST_OFFSET = 2**63 - 1
 LARGEST_PAGE = 2**31 - 1
 HARD_CAP = 1000
+_REMEMBERED, _SHORT = 256, 200  # query strings, and their longest in bytes
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 
 
@@ -38,14 +43,15 @@ class Paging:
 class ListQuery:
     """A parsed list request. One row more than `limit` is fetched to know whether more follow.
 
-    `order` names fields, each with whether it descends; the key follows them.
+    `order` names fields, each with whether it descends; the key follows them. `kept` is what the addresses of
+    other pages begin their query string with.
     """
 
     limit: int
     offset: int
     style: str
     count: bool = False
-    pairs: tuple[tuple[str, str], ...] = ()
+    kept: str = ""
     order: tuple[tuple[str, bool], ...] = ()
 
     @property
@@ -78,12 +84,23 @@ def parse_list(raw: bytes, paging: Paging) -> ListQuery:
     if sliced:
         limit = _whole(given, "limit", paging.size or HARD_CAP, 0, paging.largest)
         offset = _whole(given, "offset", 0, 0, LARGEST_OFFSET - limit - 1)
-        return ListQuery(limit, offset, "offset", count or limit == 0, tuple(pairs))
+        return ListQuery(limit, offset, "offset", count or limit == 0, _kept(pairs))
     size = _whole(
         given, "page_size", paging.size or HARD_CAP, 1, max(paging.largest, paging.size or HARD_CAP)
     )
     page = _whole(given, "page", 1, 1, LARGEST_PAGE)
-    return ListQuery(size, (page - 1) * size, "page", count, tuple(pairs))
+    return ListQuery(size, (page - 1) * size, "page", count, _kept(pairs))
+
+
+def list_parser(paging: Paging) -> Callable[[bytes], ListQuery]:
+    """`parse_list` with a memory of what clients ask for again and again."""
+    remembered = lru_cache(_REMEMBERED)(partial(parse_list, paging=paging))
+    return lambda raw: remembered(raw) if len(raw) <= _SHORT else parse_list(raw, paging)
+
+
+def _kept(pairs: Iterable[tuple[str, str]]) -> str:
+    text = urlencode([pair for pair in pairs if pair[0] not in ("page", "offset")])
+    return f"{text}&" if text else ""
 
 
 def _pairs(raw: bytes) -> list[tuple[str, str]]:
@@ -162,15 +179,35 @@ def page_links(path: str, query: ListQuery, *, more: bool, total: int | None) ->
 
 
 def _address(path: str, query: ListQuery, offset: int) -> str:
-    kept = [pair for pair in query.pairs if pair[0] not in ("page", "offset")]
-    place = ("page", str(offset // query.limit + 1)) if query.style == "page" else ("offset", str(offset))
-    return f"{path}?{urlencode([*kept, place])}"
+    place = f"page={offset // query.limit + 1}" if query.style == "page" else f"offset={offset}"
+    return f"{path}?{query.kept}{place}"
 
 
 _ANY_DIALECT = DefaultDialect()
 
 
 # ---- keys --------------------------------------------------------------------------------------------------
+
+
+def key_parser(resource: Resource) -> Callable[[str], tuple[Any, ...]]:
+    """What reads the keys of a resource as `parse_key` does; usual numbers go a shorter way."""
+    digits = _digits(resource.key[0]) if len(resource.key) == 1 else 0
+    if not digits:
+        return partial(parse_key, resource)
+
+    def parse(raw: str) -> tuple[Any, ...]:
+        if raw.isdecimal() and raw.isascii() and len(raw) <= digits and raw[0] != "0":
+            return (int(raw),)
+        return parse_key(resource, raw)
+
+    return parse
+
+
+def _digits(item: Field) -> int:
+    """How many digits a number may have that is a value of the field without a further look; 0: none."""
+    bare, *limits = get_args(item.annotation) or (item.annotation,)
+    plain = bare is int and len(limits) == 1 and isinstance(limits[0], Whole)
+    return len(str(limits[0].most)) - 1 if plain and not is_foreign(item.column.type) else 0
 
 
 def parse_key(resource: Resource, raw: str) -> tuple[Any, ...]:
@@ -210,10 +247,10 @@ def _key_value(adapter: TypeAdapter[Any], text: str) -> Any:
 
 def format_key(resource: Resource, values: Sequence[Any]) -> str:
     """The key as one path segment."""
+    if len(values) == 1 and type(values[0]) is int:
+        return str(values[0])
     return ",".join(quote(_key_text(value), safe="") for value in values)
 
 
 def _key_text(value: Any) -> str:
-    from ..dialects.values import dump
-
     return value if isinstance(value, str) else dump(value).decode().strip('"')

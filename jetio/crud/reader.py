@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from sqlalchemy import BindParameter
 
 from ..database import UnitOfWork
 from ..dialects import Query, Result
+from ..dialects.values import dump
 from ..policy import Decision
 from . import statements as sql
 from .clauses import clause_of, scopes_of, shaped
@@ -17,16 +18,19 @@ from .query import ListQuery
 from .render import Children, Document, Renderer, attach, key_reader
 from .views import Embed, Layout, View, layout_of
 
-__all__ = ["Page", "Reader"]
+__all__ = ["EVERYTHING", "Page", "Reader"]
 
 Scopes = Mapping[str, Decision]
 """The rule of the rows (the name is empty) and of everything embedded in them, by dotted name."""
 
+EVERYTHING: Scopes = {}
+"""Rules that leave nothing out: then no shape has to be told from another."""
+
 
 class Page(NamedTuple):
-    """A page of a list: its documents, whether more follow, and the total where it is known."""
+    """A page of a list as JSON, whether more rows follow, and the total where it is known."""
 
-    documents: list[Document]
+    body: bytes
     more: bool
     total: int | None
 
@@ -46,6 +50,7 @@ class Reader:
         self.view = view
         self.renderer = Renderer(layout_of(view))
         self.paths = ("", *view.paths)
+        self._open = (None,) * len(self.paths)  # what `fingerprint` makes of rules that leave nothing out
         joined = [((), view), *((names, embed.view) for embed, names in view.walk_joined())]
         self.branches = [
             _Branch(names, embed, Reader(embed.view), self.renderer.layout.at(names))
@@ -56,12 +61,12 @@ class Reader:
     async def page(self, work: UnitOfWork, scopes: Scopes, query: ListQuery) -> Page:
         """A page; the total is told when this page reaches the end, or when it was asked for."""
         if query.limit == 0:
-            return Page([], False, await self.count(work, scopes))
+            return Page(b"[]", False, await self.count(work, scopes))
         order = query.order
         prepared, values = self._prepare(
             work, ("page", order), scopes, lambda own: sql.select_page(self.view, own, order)
         )
-        values |= {"limit": query.limit + 1, "offset": query.offset}
+        values["limit"], values["offset"] = query.limit + 1, query.offset
         result = await self._first(work, prepared, values, alone=not query.count)
         more = len(result.rows) > query.limit
         if more:
@@ -70,7 +75,7 @@ class Reader:
         total = None if more or (query.offset and not result.rows) else query.offset + len(result.rows)
         if total is None and query.count:
             total = await self.count(work, scopes)
-        return Page(documents, more, total)
+        return Page(dump(documents), more, total)
 
     async def count(self, work: UnitOfWork, scopes: Scopes) -> int:
         """The number of rows that the rule lets through."""
@@ -87,13 +92,13 @@ class Reader:
 
     async def one(
         self, work: UnitOfWork, scopes: Scopes, key: Sequence[Any], *, alone: bool = True
-    ) -> Document | None:
-        """The row with the key, None when there is none that the rule lets through."""
+    ) -> bytes | None:
+        """The row with the key as JSON, None when there is none that the rule lets through."""
         prepared, values = self._prepare(work, "one", scopes, lambda own: sql.select_one(self.view, own))
         values |= sql.key_values(self.view.resource, key)
         result = await self._first(work, prepared, values, alone=alone)
         documents = await self._documents(work, prepared, result, scopes)
-        return documents[0] if documents else None
+        return dump(documents[0]) if documents else None
 
     async def current(self, work: UnitOfWork, rule: Decision, key: Sequence[Any]) -> dict[str, Any] | None:
         """The row as Python values, locked until the transaction ends."""
@@ -106,16 +111,18 @@ class Reader:
         rows = prepared.decode(result)
         return dict(zip((item.name for item in view.fields), rows[0], strict=False)) if rows else None
 
-    async def _first(
+    def _first(
         self, work: UnitOfWork, query: Query, values: Mapping[str, Any], *, alone: bool
-    ) -> Result:
-        if alone and not self.branches:
-            return await work.run_alone(query, values)
-        return await work.run(query, values)
+    ) -> Awaitable[Result]:
+        return (work.run_alone if alone and not self.branches else work.run)(query, values)
 
     def _prepare(
         self, work: UnitOfWork, name: Hashable, scopes: Scopes, build: Callable[[Scopes], Any]
     ) -> tuple[Query, dict[str, Any]]:
+        if not scopes:
+            known = work.database.known(((name, self.view), self._open))
+            if known is not None:
+                return known, {}
         clauses = [clause_of(scopes.get(path)) for path in self.paths]
         query, binds = shaped(
             work.database, (name, self.view), clauses, lambda own: build(scopes_of(self.paths, own))

@@ -10,12 +10,12 @@ from starlette.types import Scope, Send
 
 from ..body import RequestBody
 from ..dependencies import Parameter
-from ..dialects.values import dump
 from ..errors import ValidationError, not_found
 from ..operation import Answer, send_json
 from ..policy import Access, Decision
+from ..routing import Application
 from .actions import Action
-from .query import HARD_CAP, LARGEST_PAGE, page_links, parse_list, refuse_parameters
+from .query import HARD_CAP, LARGEST_PAGE, list_parser, page_links, refuse_parameters
 
 __all__ = ["List", "Retrieve"]
 
@@ -27,16 +27,20 @@ class List(Action):
 
     action, method, whole, writes = "list", "GET", True, False
 
+    def build(self, app: Application, path: str) -> None:
+        super().build(app, path)
+        self.parse = list_parser(self.parts.paging)
+
     async def _serve(
         self, scope: Scope, sent: RequestBody, send: Send, access: Access, decision: Decision
     ) -> None:
-        query = parse_list(scope["query_string"], self.parts.paging)
+        query = self.parse(scope["query_string"])
         scopes = await self._scopes(access, decision)
         page = await self.parts.readers[self._is_admin(access)].page(access.work, scopes, query)
         if self.parts.paging.size is None and page.more:
             raise ValidationError((), f"This list has more than {HARD_CAP} rows", code="list_too_long")
-        body = dump(page.documents)
-        await access.work.commit()
+        if access.work.is_open:
+            await access.work.commit()
         headers = []
         if query.limit:
             path = scope.get("root_path", "") + self.base
@@ -45,7 +49,7 @@ class List(Action):
             headers += [(b"x-page", b"%d" % query.page), (b"x-page-size", b"%d" % query.limit)]
         if page.total is not None:
             headers.append((b"x-total-count", b"%d" % page.total))
-        await send_json(send, 200, body, headers)
+        await send_json(send, 200, page.body, headers)
 
     def _describe(self) -> None:
         super()._describe()
@@ -80,11 +84,11 @@ class Retrieve(Action):
         refuse_parameters(scope["query_string"])
         key = self._key(scope)
         scopes = await self._scopes(access, decision)
-        document = await self.parts.readers[self._is_admin(access)].one(access.work, scopes, key)
-        if document is None:
+        body = await self.parts.readers[self._is_admin(access)].one(access.work, scopes, key)
+        if body is None:
             raise not_found()
-        body = dump(document)
-        await access.work.commit()
+        if access.work.is_open:
+            await access.work.commit()
         await send_json(send, 200, body)
 
     def _describe(self) -> None:

@@ -62,7 +62,7 @@ def _kind(resource: Resource) -> list[ColumnElement[bool]]:
 
 def key_values(resource: Resource, key: Sequence[Any]) -> dict[str, Any]:
     """The parameters of `key_clause`."""
-    return {f"k_{item.name}": value for item, value in zip(resource.key, key, strict=True)}
+    return dict(zip(resource.key_binds, key, strict=True))
 
 
 # ---- reading -----------------------------------------------------------------------------------------------

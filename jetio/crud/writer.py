@@ -8,6 +8,7 @@ from typing import Any
 from ..columns import is_foreign, is_sure
 from ..database import UnitOfWork
 from ..dialects import ConstraintViolated, Query, Result
+from ..dialects.values import dump
 from ..errors import Problem, ValidationError, forbidden, not_found
 from ..policy import ALLOW, AllowWhere, Decision, Deny, both
 from ..relations import ForeignKey
@@ -16,7 +17,6 @@ from . import statements as sql
 from .clauses import clause_of, shaped
 from .plan import WriteRule, refuse_claims, stamp
 from .reader import Reader, Scopes, bound
-from .render import Document
 from .views import View
 from .violations import NO_VALUE, invalid_reference, refused_value, still_referenced, violation_problem
 
@@ -50,9 +50,10 @@ class Writer:
 
     async def create(
         self, work: UnitOfWork, values: dict[str, Any], rule: Decision, scopes: Scopes, *, several: bool
-    ) -> tuple[tuple[Any, ...], Document]:
+    ) -> tuple[tuple[Any, ...], bytes]:
         """Insert; the key and the document of the new row."""
-        self._refuse_unbindable(work, values)
+        if self.foreign:
+            self._refuse_unbindable(work, values)
         check = rule.check if isinstance(rule, AllowWhere) else None
         key, document = await self._insert(work, values, alone=self.sure and check is None and not several)
         if check is not None and not await self._satisfies(work, check, key):
@@ -68,9 +69,10 @@ class Writer:
         scopes: Scopes,
         *,
         several: bool,
-    ) -> Document:
-        """Change the row; raises 404, 403 or what the database refuses."""
-        self._refuse_unbindable(work, values)
+    ) -> bytes:
+        """Change the row; its document. Raises 404, 403 or what the database refuses."""
+        if self.foreign:
+            self._refuse_unbindable(work, values)
         look = self._must_look(rule, values)
         alone = self.sure and not (look or several)
         check = await self._check_after(work, key, rule) if look else None
@@ -93,7 +95,7 @@ class Writer:
             await self.judge(work, key, rule)
         raise contended()
 
-    async def show(self, work: UnitOfWork, scopes: Scopes, key: Sequence[Any]) -> Document:
+    async def show(self, work: UnitOfWork, scopes: Scopes, key: Sequence[Any]) -> bytes:
         """The row that was just written, as the answer shows it: its own rule no longer counts."""
         document = await self.reader.one(work, {**scopes, "": ALLOW}, key, alone=False)
         if document is None:
@@ -102,7 +104,7 @@ class Writer:
 
     async def unchanged(
         self, work: UnitOfWork, key: Sequence[Any], rule: WriteRule, scopes: Scopes
-    ) -> Document:
+    ) -> bytes:
         """The document of a row to which nothing is done, if it may be written."""
         document = await self.reader.one(work, {**scopes, "": both(rule.read, rule.write)}, key, alone=False)
         if document is None:
@@ -193,7 +195,7 @@ class Writer:
 
     async def _insert(
         self, work: UnitOfWork, values: dict[str, Any], *, alone: bool
-    ) -> tuple[tuple[Any, ...], Document | None]:
+    ) -> tuple[tuple[Any, ...], bytes | None]:
         names = tuple(sorted(values))
         returning = work.database.dialect.insert_returning
         view = self.reader.view if self.shows_key else self.plain
@@ -208,11 +210,11 @@ class Writer:
             return tuple(values.get(item.name, counted) for item, counted in made), None
         row = query.decode(result)[0]
         key = tuple(row[self._place(view, item.name)] for item in self.resource.key)
-        return key, self.reader.renderer.documents(query, result)[0] if ends else None
+        return key, dump(self.reader.renderer.documents(query, result)[0]) if ends else None
 
     async def _change(
         self, work: UnitOfWork, key: Sequence[Any], values: dict[str, Any], rule: WriteRule, *, alone: bool
-    ) -> tuple[bool, Document | None]:
+    ) -> tuple[bool, bytes | None]:
         stamped = dict(values)
         stamp(self.resource, stamped)
         names = tuple(sorted(stamped))
@@ -229,7 +231,7 @@ class Writer:
         if not returning:
             return result.count > 0, None
         documents = self.reader.renderer.documents(query, result)
-        return bool(documents), documents[0] if documents else None
+        return bool(documents), dump(documents[0]) if documents else None
 
     async def _remove(self, work: UnitOfWork, key: Sequence[Any], rule: WriteRule, *, alone: bool) -> bool:
         clause = clause_of(both(rule.read, rule.write))

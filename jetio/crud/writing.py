@@ -13,7 +13,6 @@ from starlette.types import Scope, Send
 from ..body import RequestBody, header
 from ..dependencies import BodySpec
 from ..dialects import Busy, ConstraintViolated
-from ..dialects.values import dump
 from ..errors import Problem, unavailable
 from ..operation import Answer, send_empty, send_json
 from ..policy import ALLOW, PUBLIC, Access, Decision, Policy
@@ -26,7 +25,6 @@ from .hooks import Change
 from .plan import WriteRule, plan_create, plan_owner, plan_replace
 from .query import format_key, refuse_parameters
 from .reader import Scopes
-from .render import Document
 from .violations import violation_problem
 from .writer import Writer
 
@@ -131,7 +129,7 @@ class Write(Action):
     async def _hook(self, moment: str, change: Change) -> None:
         await self.parts.hooks.run(moment, change)
 
-    async def _after(self, moment: str, task: Task, change: Change, key: tuple[Any, ...]) -> Document:
+    async def _after(self, moment: str, task: Task, change: Change, key: tuple[Any, ...]) -> bytes:
         """Show the hooks the row as it was written, then the caller as they left it."""
         work = task.access.work
         change.key, change.row = key, await task.writer.own.current(work, ALLOW, key)
@@ -202,7 +200,7 @@ class Create(Write):
             await writer.compare(work, claimed, key)
         if self.hooked:
             document = await self._after("after_create", task, change, key)
-        return format_key(self.resource, key), dump(document)  # before the commit: either may fail
+        return format_key(self.resource, key), document
 
     def _describe(self) -> None:
         super()._describe()
@@ -283,7 +281,7 @@ class _Alter(Write):
             await writer.compare(work, claimed, key, before)
         if self.hooked:
             document = await self._after("after_update", task, change, key)
-        return dump(document)  # before the commit: it may fail
+        return document
 
     def _describe(self) -> None:
         super()._describe()

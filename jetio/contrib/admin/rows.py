@@ -17,7 +17,6 @@ from ...crud.query import ListQuery
 from ...crud.reader import Reader
 from ...crud.reading import List
 from ...crud.views import view_of
-from ...dialects.values import dump
 from ...policy import Access, AllowWhere, Decision, both
 from ...resource import Field
 from ...routing import Application
@@ -65,7 +64,7 @@ class Rows(List):
         for clause in self._clauses(asked, admin):
             decision = both(decision, AllowWhere(clause))
         page = await self.readers[admin].page(access.work, {"": decision}, query)
-        asked.documents = json.loads(dump(page.documents))
+        asked.documents = json.loads(page.body)
         asked.total = page.total or 0
         await access.work.commit()
         await send({"type": "http.response.start", "status": 200, "headers": []})
