@@ -16,15 +16,15 @@ from typing import Any
 from tests.work import budget
 from tests.work.application import WORKLOADS, application
 from tests.work.measuring import MEASURES, measure
-from tests.work.spoilt import SPOILT
+from tests.work.spoilt import SPOILT, spoilt
 
 DATABASES = ("sqlite", "postgresql", "mariadb")
 
 
-def counted(url: str, *workloads: str, spoilt: str | None = None) -> dict[str, dict[str, Any]]:
+def counted(url: str, *workloads: str) -> dict[str, dict[str, Any]]:
     """The figures of an empty database, from a process that does nothing else."""
     command = [sys.executable, "-m", "tests.work", "--url", url]
-    command += [f"--workload={name}" for name in workloads] + ([f"--spoilt={spoilt}"] if spoilt else [])
+    command += [f"--workload={name}" for name in workloads]
     env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     env |= {"PYTHONHASHSEED": "0", "PYTHONWARNINGS": "error"}
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, timeout=110, check=True)
@@ -34,19 +34,17 @@ def counted(url: str, *workloads: str, spoilt: str | None = None) -> dict[str, d
 
 def main() -> None:
     """Print the table, or count in this process and print JSON."""
+    known = {**WORKLOADS, **SPOILT}
     parser = argparse.ArgumentParser(prog="python -m tests.work", description=__doc__)
     parser.add_argument("--database", action="append", choices=DATABASES, help="only this; may be repeated")
-    parser.add_argument(
-        "--workload", action="append", choices=list(WORKLOADS), help="only this; may be repeated"
-    )
+    parser.add_argument("--workload", action="append", choices=known, help="only this; may be repeated")
     parser.add_argument("--write", action="store_true", help="take what is counted for the budget")
     parser.add_argument("--url", help=argparse.SUPPRESS)
-    parser.add_argument("--spoilt", choices=SPOILT, help=argparse.SUPPRESS)
     options = parser.parse_args()
     chosen = options.workload or list(WORKLOADS)
     if options.url:
-        build = SPOILT.get(options.spoilt, application)
-        workloads = {name: WORKLOADS[name] for name in chosen}
+        workloads = {name: known[name] for name in chosen}
+        build = spoilt if workloads.keys() & SPOILT.keys() else application
         print(json.dumps(measure(options.url, workloads=workloads, build=build)))
         return
     if options.write and options.workload:

@@ -14,8 +14,8 @@ from tests.work.wire import Talk, talk_with
 __all__ = ["MEASURES", "measure"]
 
 MEASURES = ("opcodes", "peak", "garbage", "trips", "hops", "tasks", "callbacks", "switches")
-WARM, TIMES, MANY = 3, 3, 5
-SETTLE = 0.002
+WARM, TIMES, MANY = 10, 3, 5
+SETTLE = 0.001
 
 Figures = dict[str, Any]
 

@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from sqlalchemy import select
 
-from tests.work.application import Post, application
+from tests.work.application import Post, Workload, application
 
-__all__ = ["SPOILT"]
-
-
-def _spoilt(waste: Callable[[Any], Awaitable[None]]) -> Callable[[str], Any]:
-    def build(url: str) -> Any:
-        app = application(url)
-
-        async def serve(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] == "http":
-                await waste(app)
-            await app(scope, receive, send)
-
-        return serve
-
-    return build
+__all__ = ["SPOILT", "WASTE", "spoilt"]
 
 
 async def _ask(app: Any) -> None:
@@ -54,11 +40,27 @@ async def _hoard(app: Any) -> None:
     bytearray(100_000)
 
 
-SPOILT = {
-    "statements": _spoilt(_ask),
-    "hops": _spoilt(_cross),
-    "opcodes": _spoilt(_inspect),
-    "garbage": _spoilt(_tie),
-    "tasks": _spoilt(_detach),
-    "peak": _spoilt(_hoard),
+WASTE: Mapping[str, Callable[[Any], Awaitable[None]]] = {
+    "statements": _ask,
+    "hops": _cross,
+    "opcodes": _inspect,
+    "garbage": _tie,
+    "tasks": _detach,
+    "peak": _hoard,
 }
+SPOILT = {name: Workload("GET", f"/posts/7?{name}", 200) for name in WASTE}
+
+
+def spoilt(url: str) -> Any:
+    """The application behind a door that wastes what the query string says."""
+    app = application(url)
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        waste = WASTE.get(scope.get("query_string", b"").decode())
+        if waste is None:
+            await app(scope, receive, send)
+        else:
+            await waste(app)
+            await app({**scope, "query_string": b""}, receive, send)
+
+    return serve
