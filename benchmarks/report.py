@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.databases import read_version
 from benchmarks.measure import Cell, Plan
+from benchmarks.targets import CONTESTANT, TARGETS
 
 _LIMIT = "limit"
 _DATABASES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
@@ -83,10 +84,23 @@ def _section(plan: Plan, database: str, cells: Sequence[Cell]) -> str:
         parts.append(
             table("Server CPU per request, as a multiple of the limit:", everyone, multiple_of(_LIMIT))
         )
+        if CONTESTANT in everyone:
+            parts.append(_targets(plan, database, found))
     if peers := [name for name in others if name != _LIMIT]:
         parts.append(table(f"`{first}` as a multiple of each of the others:", peers, as_multiple_of(first)))
     parts.append(table("Microseconds, the least of the rounds (the median):", everyone, _microseconds))
     return "\n".join(parts)
+
+
+def _targets(plan: Plan, database: str, found: Mapping[tuple[str, str], Cell]) -> str:
+    """What was wanted beside what was reached; nothing fails on it."""
+    rows = []
+    for workload in plan.workloads:
+        target = TARGETS[database][workload.name]
+        multiple = found[workload.name, CONTESTANT].least / found[workload.name, _LIMIT].least
+        rows.append([workload.title, f"{multiple:.2f}", str(target), target.verdict(multiple)])
+    caption = f"`{CONTESTANT}` and its targets (in brackets: where the database were to make the JSON):"
+    return f"{caption}\n\n{_table(['', CONTESTANT, 'target', 'met'], rows)}\n"
 
 
 def _microseconds(cell: Cell) -> str:
