@@ -17,7 +17,7 @@ from benchmarks.cores import leave_server_core
 from benchmarks.errors import BenchmarkError
 from benchmarks.server import HOST, ROOT
 from benchmarks.spelling import spelling_of
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import find_workload
 
 CONNECTIONS = 16
 _JOB_SECONDS = 120
@@ -36,7 +36,7 @@ class Job:
 
     def requests(self) -> list[bytes]:
         """The requests as they are sent."""
-        make, spell = WORKLOADS[self.workload].request, spelling_of(self.contestant).ask
+        make, spell = find_workload(self.workload).request, spelling_of(self.contestant).ask
         numbers = range(self.start, self.start + self.count)
         return [spell(make(number, self.token)).encode(f"{HOST}:{self.port}") for number in numbers]
 
@@ -89,7 +89,7 @@ class _Run:
 
     def __init__(self, job: Job) -> None:
         requests = job.requests()
-        self.expected = WORKLOADS[job.workload].status
+        self.expected = find_workload(job.workload).status
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._left = len(requests)
         self._requests: Iterator[bytes] = iter(requests)

@@ -71,7 +71,7 @@ def _measure_database(
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="jetio-bench-")))
         store = stack.enter_context(open_store(database, folder, plan.postgresql_url))
         load = stack.enter_context(LoadClient())
-        entrants: dict[int, list[_Entrant]] = defaultdict(list)
+        entrants: dict[int, list[Entrant]] = defaultdict(list)
         for routes in sorted({workload.other_routes for workload in plan.workloads}):
             for contestant in plan.contestants:
                 announce(f"{database}, starting {contestant} with {routes} other routes")
@@ -82,15 +82,16 @@ def _measure_database(
 
 
 @dataclass(frozen=True, slots=True)
-class _Entrant:
+class Entrant:
     """A server that gives the right answers, and the client that loads it."""
 
     server: Server
     load: LoadClient
-    token: str
+    token: str = ""
 
     @property
     def contestant(self) -> str:
+        """Its name."""
         return self.server.contestant
 
     def microseconds(self, workload: Workload, start: int, count: int) -> float:
@@ -105,7 +106,7 @@ class _Entrant:
         return (self.server.cpu_seconds() - before) / count * 1e6
 
 
-def _admit(server: Server, load: LoadClient) -> _Entrant:
+def _admit(server: Server, load: LoadClient) -> Entrant:
     token = ""
     if server.other_routes:
         check_routes(server)
@@ -113,13 +114,13 @@ def _admit(server: Server, load: LoadClient) -> _Entrant:
         token = log_in(server)
         check_answers(server, token)
     load.connect(server.port)
-    return _Entrant(server, load, token)
+    return Entrant(server, load, token)
 
 
 def _rounds(
     plan: Plan,
     database: str,
-    entrants: Mapping[int, Sequence[_Entrant]],
+    entrants: Mapping[int, Sequence[Entrant]],
     announce: Callable[[str], None],
     done: Callable[[], object],
 ) -> list[Cell]:

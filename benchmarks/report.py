@@ -69,7 +69,7 @@ def _section(plan: Plan, database: str, cells: Sequence[Cell]) -> str:
             [workload.title, *(show(found[workload.name, name]) for name in contestants)]
             for workload in plan.workloads
         ]
-        return f"{caption}\n\n{_table(['', *contestants], rows)}\n"
+        return f"{caption}\n\n{as_table(['', *contestants], rows)}\n"
 
     def multiple_of(other: str) -> _Show:
         return lambda cell: f"{cell.least / found[cell.workload, other].least:.2f}"
@@ -100,14 +100,14 @@ def _targets(plan: Plan, database: str, found: Mapping[tuple[str, str], Cell]) -
         multiple = found[workload.name, CONTESTANT].least / found[workload.name, _LIMIT].least
         rows.append([workload.title, f"{multiple:.2f}", str(target), target.verdict(multiple)])
     caption = f"`{CONTESTANT}` and its targets (in brackets: where the database were to make the JSON):"
-    return f"{caption}\n\n{_table(['', CONTESTANT, 'target', 'met'], rows)}\n"
+    return f"{caption}\n\n{as_table(['', CONTESTANT, 'target', 'met'], rows)}\n"
 
 
 def _microseconds(cell: Cell) -> str:
     return f"{cell.least:.0f} ({cell.median:.0f})"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def as_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose first column is text and the others numbers, aligned for the eye as well."""
     widths = [max(len(line[column]) for line in [head, *rows]) for column in range(len(head))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]

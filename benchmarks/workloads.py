@@ -3,7 +3,9 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
+from benchmarks.apps import other_models
 from benchmarks.dataset import AUTHORS, POSTS, WRITERS
 
 _STRIDE = 389  # shares no divisor with the number of posts: a run visits them all, and not in order
@@ -95,3 +97,21 @@ _ALL = (
     Workload("routes", "hello behind 1,000 routes", 500, 200, _hello, other_routes=1_000),
 )
 WORKLOADS = {workload.name: workload for workload in _ALL}
+
+
+def _row_of_last(routes: int, number: int, token: str) -> Request:
+    return Request("GET", f"/{other_models(routes)[-1]}/{number}")
+
+
+ROW_OF_LAST = {
+    routes: Workload(
+        f"row_of_last_{routes}", "a row of the last model", 1_000, 200, partial(_row_of_last, routes), routes
+    )
+    for routes in (6, 100, 1_000)
+}
+"""For `benchmarks.routing`, by the number of routes that stand before the application's own."""
+
+
+def find_workload(name: str) -> Workload:
+    """The workload of that name, of whichever table."""
+    return WORKLOADS.get(name) or next(found for found in ROW_OF_LAST.values() if found.name == name)
