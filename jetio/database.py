@@ -77,7 +77,7 @@ class Database:
         """Compile a statement; keep the result, compiling is the slow part."""
         return Query(statement, self.dialect, self.engine.sync_engine.dialect)
 
-    def known(self, key: Hashable) -> Query | None:
+    def known(self, key: Hashable | None) -> Query | None:
         """The compiled statement of a shape that was seen before."""
         return self._queries.get(key)
 

@@ -86,6 +86,16 @@ class Resource:
         return tuple(TypeAdapter(item.annotation) for item in self.key)
 
     @cached_property
+    def defaulted(self) -> tuple[Field, ...]:
+        """The fields that a new row gets a value for where none is given."""
+        return tuple(item for item in self.fields.values() if item.default is not None)
+
+    @cached_property
+    def stamped(self) -> tuple[Field, ...]:
+        """The fields that change with every update."""
+        return tuple(item for item in self.fields.values() if item.on_update is not None)
+
+    @cached_property
     def key_binds(self) -> tuple[str, ...]:
         """The names of the key's values in a statement that is about one row."""
         return tuple(f"k_{item.name}" for item in self.key)

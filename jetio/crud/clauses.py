@@ -62,13 +62,16 @@ def shaped(
 ) -> tuple[Query, list[BindParameter[Any]]]:
     """The compiled statement with these clauses, and this request's parameters in the statement's order."""
     key, binds = fingerprint(clauses)
+    shape = (name, key) if key is not None else None
+    known = database.known(shape)
+    if known is not None:
+        return known, binds
     own: list[ColumnElement[Any] | None] = []
 
     def make() -> Executable:
         own.extend(map(private, clauses))
         return build(own)
 
-    shape = (name, key) if key is not None else None
     return database.shaped(shape, make, lambda: fingerprint(own)[1]), binds
 
 

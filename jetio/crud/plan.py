@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ..errors import FieldError, ValidationError, forbidden, unauthenticated
-from ..policy import AllowWhere, Decision
+from ..policy import ALLOW, AllowWhere, Decision
 from ..principal import Principal
 from ..resource import Field, Resource
 
@@ -55,8 +55,8 @@ def plan_create(resource: Resource, given: Mapping[str, Any], *, owner: Mapping[
     """A new row: what was given, the owner where there is one, and the defaults of the rest."""
     values = {**given, **owner}
     context = DefaultContext(values)
-    for item in resource.fields.values():
-        if item.default is not None and item.name not in values:
+    for item in resource.defaulted:
+        if item.name not in values and item.default is not None:
             values[item.name] = item.default(context)
     return values
 
@@ -82,6 +82,9 @@ def plan_replace(fields: Mapping[str, Field], given: Mapping[str, Any]) -> dict[
     return {name: value for name, value in values.items() if value is not KEEP}
 
 
+UNRULED = WriteRule(ALLOW, ALLOW)
+"""Every row may be touched."""
+
 KEEP: Any = object()
 
 
@@ -96,8 +99,8 @@ def _initial(item: Field, context: DefaultContext) -> Any:
 def stamp(resource: Resource, values: dict[str, Any]) -> None:
     """Add what changes with every update."""
     context = DefaultContext(values)
-    for item in resource.fields.values():
-        if item.on_update is not None and item.name not in values:
+    for item in resource.stamped:
+        if item.name not in values and item.on_update is not None:
             values[item.name] = item.on_update(context)
 
 

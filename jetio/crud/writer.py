@@ -45,6 +45,10 @@ class Writer:
         self.shows_key = self.answers and all(item.name in shown for item in self.resource.key)
         # A statement that is its own transaction is lasting before its row is rendered: that must not fail then.
         fields = self.resource.fields
+        self._binds = {name: item.bind for name, item in fields.items()}
+        view = reader.view if self.shows_key else self.plain
+        names = [item.name for item in view.fields]
+        self._returned = view, [names.index(item.name) for item in self.resource.key]
         self.foreign = {name: item for name, item in fields.items() if is_foreign(item.column.type)}
         self.sure = all(is_sure(item.column) for item in (*reader.view.fields, *self.resource.key))
 
@@ -102,9 +106,7 @@ class Writer:
             raise not_found()
         return document
 
-    async def unchanged(
-        self, work: UnitOfWork, key: Sequence[Any], rule: WriteRule, scopes: Scopes
-    ) -> bytes:
+    async def unchanged(self, work: UnitOfWork, key: Sequence[Any], rule: WriteRule, scopes: Scopes) -> bytes:
         """The document of a row to which nothing is done, if it may be written."""
         document = await self.reader.one(work, {**scopes, "": both(rule.read, rule.write)}, key, alone=False)
         if document is None:
@@ -198,7 +200,7 @@ class Writer:
     ) -> tuple[tuple[Any, ...], bytes | None]:
         names = tuple(sorted(values))
         returning = work.database.dialect.insert_returning
-        view = self.reader.view if self.shows_key else self.plain
+        view, places = self._returned
         query = work.database.shaped(
             ("insert", view, names), lambda: sql.insert_row(view, names, returning=returning)
         )
@@ -208,15 +210,15 @@ class Writer:
             # The driver knows the keys that the database counted up, the plan all others.
             made = zip(self.resource.key, result.rows[0], strict=True)
             return tuple(values.get(item.name, counted) for item, counted in made), None
-        row = query.decode(result)[0]
-        key = tuple(row[self._place(view, item.name)] for item in self.resource.key)
+        key = query.decode_places(result, places)
         return key, dump(self.reader.renderer.documents(query, result)[0]) if ends else None
 
     async def _change(
         self, work: UnitOfWork, key: Sequence[Any], values: dict[str, Any], rule: WriteRule, *, alone: bool
     ) -> tuple[bool, bytes | None]:
         stamped = dict(values)
-        stamp(self.resource, stamped)
+        if self.resource.stamped:
+            stamp(self.resource, stamped)
         names = tuple(sorted(stamped))
         clause = clause_of(both(rule.read, rule.write))
         returning = work.database.dialect.update_returning and self.answers
@@ -244,10 +246,8 @@ class Writer:
             raise violation_problem(self.resource, error.violation, deleting=True) from error
 
     def _bound(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {self.resource.fields[name].bind: value for name, value in values.items()}
-
-    def _place(self, view: View, name: str) -> int:
-        return next(place for place, item in enumerate(view.fields) if item.name == name)
+        binds = self._binds
+        return {binds[name]: value for name, value in values.items()}
 
     def _shaped(
         self, work: UnitOfWork, name: Any, clauses: Sequence[Any], build: Callable[..., Any]

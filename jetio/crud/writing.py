@@ -22,7 +22,7 @@ from ..routing import Application
 from .actions import Action, read_decision
 from .bodies import JSON, MERGE_PATCH, Bodies, Given
 from .hooks import Change
-from .plan import WriteRule, plan_create, plan_owner, plan_replace
+from .plan import UNRULED, WriteRule, plan_create, plan_owner, plan_replace
 from .query import format_key, refuse_parameters
 from .reader import Scopes
 from .violations import violation_problem
@@ -85,10 +85,12 @@ class Write(Action):
 
     async def _write_rule(self, access: Access, write: Decision) -> WriteRule:
         if self.read_rule is None:
-            return WriteRule(ALLOW, write)
+            return UNRULED if write is ALLOW else WriteRule(ALLOW, write)
         return WriteRule(await read_decision([self.read_rule], access, self.resource.model), write)
 
-    async def _references(self, access: Access) -> dict[ForeignKey, Decision]:
+    async def _references(self, access: Access) -> Mapping[ForeignKey, Decision]:
+        if not self.referred:
+            return {}
         found = {
             key: await read_decision(rules, access, target) for key, (target, rules) in self.referred.items()
         }
@@ -117,7 +119,8 @@ class Write(Action):
 
     async def _commit(self, task: Task) -> None:
         try:
-            await task.access.work.commit()
+            if task.access.work.is_open:
+                await task.access.work.commit()
         except ConstraintViolated as error:  # one that is checked at the end of the transaction
             deleting = self.action == "delete"
             raise violation_problem(self.resource, error.violation, deleting=deleting) from error
@@ -171,7 +174,7 @@ class Create(Write):
     async def _serve(
         self, scope: Scope, sent: RequestBody, send: Send, access: Access, decision: Decision
     ) -> None:
-        await access.work.commit()  # what the rule asked must not hold a connection while the body arrives
+        await _let_go(access)
         refuse_parameters(scope["query_string"])
         admin = self._is_admin(access)
         owner = plan_owner(self.owner, access.principal)
@@ -190,8 +193,10 @@ class Create(Write):
     async def _attempt(self, task: Task) -> tuple[str, bytes]:
         work, writer, claimed = task.access.work, task.writer, task.given.claimed
         change = self._change(task)
-        await writer.check_references(work, task.values, task.given.values, task.references)
-        await self._hook("before_create", change)
+        if task.references:
+            await writer.check_references(work, task.values, task.given.values, task.references)
+        if self.hooked:
+            await self._hook("before_create", change)
         several = bool(self.hooked or claimed or task.references)
         key, document = await writer.create(
             work, change.values, task.rule.write, task.scopes, several=several
@@ -239,7 +244,7 @@ class _Alter(Write):
     async def _serve(
         self, scope: Scope, sent: RequestBody, send: Send, access: Access, decision: Decision
     ) -> None:
-        await access.work.commit()  # what the rule asked must not hold a connection while the body arrives
+        await _let_go(access)
         refuse_parameters(scope["query_string"])
         key, admin = self._key(scope), self._is_admin(access)
         given = await self.bodies[admin].read(sent)
@@ -263,15 +268,20 @@ class _Alter(Write):
     async def _attempt(self, task: Task) -> bytes:
         work, writer, claimed, key = task.access.work, task.writer, task.given.claimed, task.key or ()
         change = self._change(task)
-        await _refuse_stale(task)
+        if task.stale:
+            await _refuse_stale(task)
         before: Mapping[str, Any] = {}
         careful = self.hooked or claimed or _needs_before(task)
         if careful:
             before = change.row = await writer.held(work, key, task.rule)
             if task.given.patches:
                 change.values |= self.bodies[task.admin].merge(task.given, before)
-        await writer.check_references(work, {**before, **change.values}, task.given.values, task.references)
-        await self._hook("before_update", change)
+        if task.references:
+            await writer.check_references(
+                work, {**before, **change.values}, task.given.values, task.references
+            )
+        if self.hooked:
+            await self._hook("before_update", change)
         if change.values:
             several = bool(careful or task.references)
             document = await writer.update(work, key, change.values, task.rule, task.scopes, several=several)
@@ -335,7 +345,7 @@ class Delete(Write):
     async def _serve(
         self, scope: Scope, sent: RequestBody, send: Send, access: Access, decision: Decision
     ) -> None:
-        await access.work.commit()
+        await _let_go(access)
         refuse_parameters(scope["query_string"])
         key, writer = self._key(scope), self._writer(self._is_admin(access))
         self._open(access)
@@ -347,7 +357,8 @@ class Delete(Write):
     async def _attempt(self, task: Task) -> None:
         work, key = task.access.work, task.key or ()
         change = self._change(task)
-        await _refuse_stale(task)
+        if task.stale:
+            await _refuse_stale(task)
         if self.hooked:
             change.row = await task.writer.held(work, key, task.rule)
             await self._hook("before_delete", change)
@@ -362,8 +373,16 @@ class Delete(Write):
         return (409, 412)
 
 
+async def _let_go(access: Access) -> None:
+    """What the rule asked must not hold a connection while the body arrives."""
+    if access.work.is_open:
+        await access.work.commit()
+
+
 def _needs_before(task: Task) -> bool:
     """Whether the row must be known: to merge into its documents, or for the rest of a foreign key."""
+    if not task.references:
+        return bool(task.given.patches)
     held = [[name in task.values for name in key.fields] for key in task.references]
     return bool(task.given.patches) or any(any(parts) and not all(parts) for parts in held)
 
@@ -375,9 +394,8 @@ def _is_stale(scope: Scope) -> bool:
 
 
 async def _refuse_stale(task: Task) -> None:
-    if task.stale:
-        await task.writer.judge(task.access.work, task.key or (), task.rule)
-        raise Problem(412, "etag_mismatch", "The row is not in the state that If-Match names")
+    await task.writer.judge(task.access.work, task.key or (), task.rule)
+    raise Problem(412, "etag_mismatch", "The row is not in the state that If-Match names")
 
 
 async def _answer(

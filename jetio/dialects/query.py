@@ -90,6 +90,17 @@ class Query:
             arguments.append(everything[name] if convert is None else convert(everything[name]))
         return expanded.statement, arguments
 
+    def decode_places(self, result: Result, places: Sequence[int]) -> tuple[Any, ...]:
+        """The Python values that stand at these places of the first row."""
+        row, own = result.rows[0], self.processors
+        if result.decoded:
+            return tuple([row[place] for place in places])
+        found = []
+        for place in places:
+            convert = own[place]
+            found.append(row[place] if convert is None else convert(row[place]))
+        return tuple(found)
+
     def decode(self, result: Result) -> list[tuple[Any, ...]]:
         """The rows as Python values, whichever executor they came from."""
         if result.decoded:
