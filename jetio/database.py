@@ -73,6 +73,13 @@ class Database:
         """The executor of compiled statements; None where all statements go through a session."""
         return self.dialect.driver(self.engine) if self.fast_path else None
 
+    @property
+    def why_session(self) -> str | None:
+        """Why all statements go through a session; None where the driver runs them."""
+        if not self.fast_path:
+            return "fast_path=False"
+        return None if self.driver is not None else f"no executor for {self.dialect.url.drivername}"
+
     def query(self, statement: Executable) -> Query:
         """Compile a statement; keep the result, compiling is the slow part."""
         return Query(statement, self.dialect, self.engine.sync_engine.dialect)

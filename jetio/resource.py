@@ -112,17 +112,23 @@ class Resource:
         return any(item.admin_read or item.admin_write for item in self.fields.values())
 
     @property
-    def has_events(self) -> bool:
-        """Whether somebody waits to see objects: validators, or listeners of mapper, attributes or sessions.
+    def watchers(self) -> tuple[str, ...]:
+        """Who waits to see objects, in words: validators, listeners of mapper, attributes or sessions.
 
         Asked at build: listeners may be registered after the model was read.
         """
-        sets = [self.mapper.class_manager[name].dispatch.set for name in self.fields]
-        flushes = [getattr(Session().dispatch, name) for name in _FLUSH_EVENTS]
-        writes = [getattr(self.mapper.dispatch, name) for name in _MAPPER_EVENTS]
+        found = [f"validates {name}" for name in self.mapper.validators]
         if self.mapper.version_id_col is not None and self.version is None:
-            return True  # versions that only the mapper knows to make
-        return bool(self.mapper.validators) or any(map(list, (*sets, *flushes, *writes)))
+            found.append("versions that only the mapper makes")
+        session: Any = Session()
+        heard = [(name, getattr(self.mapper.dispatch, name)) for name in _MAPPER_EVENTS]
+        heard += [(f"{name} of sessions", getattr(session.dispatch, name)) for name in _FLUSH_EVENTS]
+        heard += [
+            (f"set of {name}", self.mapper.class_manager[name].dispatch.set)
+            for name in self.fields
+            if name not in self.mapper.validators
+        ]
+        return (*found, *(f"listener on {name}" for name, listeners in heard if list(listeners)))
 
     @property
     def deaf_filters(self) -> list[str]:
@@ -131,12 +137,13 @@ class Resource:
         return [getattr(listener, "__qualname__", repr(listener)) for listener in heard]
 
     @property
-    def deletes_others(self) -> bool:
-        """Whether other rows go with the model's own: by cascades, or as links of a many-to-many."""
-        return any(
-            item.cascade.delete or item.secondary is not None
+    def taken_along(self) -> tuple[str, ...]:
+        """What goes with a row, in words: other rows by cascades, or links of a many-to-many."""
+        return tuple(
+            f"deletes {item.key}" if item.cascade.delete else f"deletes links to {item.key}"
             for item in self.mapper.relationships
             if not (item.passive_deletes or item.viewonly)
+            and (item.cascade.delete or item.secondary is not None)
         )
 
     @property

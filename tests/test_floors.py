@@ -44,7 +44,7 @@ FLOORS: tuple[tuple[int, str], ...] = (
     (3, "operation"),
     (3, "services"),
     (3, "sockets controllers protection"),
-    (4, "crud.query crud.hooks crud.rules crud.views crud.violations"),
+    (4, "crud.query crud.hooks crud.rules crud.views crud.violations crud.ways"),
     (4, "crud.plan"),
     (4, "crud.clauses"),
     (4, "crud.statements"),

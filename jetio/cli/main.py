@@ -53,12 +53,12 @@ def check(app: AppName = None) -> None:
 
 @commands.command()
 def routes(app: AppName = None) -> None:
-    """Print every operation."""
+    """Print every operation; of those over rows also how they get at them, and why not faster."""
     found = find_app(app)
     found.build()
     _table(
-        [(endpoint.method, path, endpoint.name) for path, endpoint in found.endpoints],
-        ("method", "path", "name"),
+        [(endpoint.method, path, endpoint.name, *_way(endpoint)) for path, endpoint in found.endpoints],
+        ("method", "path", "name", "run by", "made of", "because"),
     )
 
 
@@ -79,6 +79,11 @@ def openapi(app: AppName = None) -> None:
     found = find_app(app)
     found.build()
     print(json.dumps(found.openapi(), indent=2, ensure_ascii=False))
+
+
+def _way(endpoint: Any) -> tuple[str, str, str]:
+    way = getattr(endpoint, "way", None)
+    return ("", "", "") if way is None else (way.executor, way.renderer, ", ".join(way.reasons))
 
 
 def _table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ from .hooks import Hooks
 from .query import Paging, key_parser
 from .reader import EVERYTHING, Reader, Scopes
 from .views import View
+from .ways import Way, way_of
 from .writer import Writer
 
 __all__ = ["Action", "Parts", "Router"]
@@ -67,6 +68,8 @@ class Action(ABC):
     whole: ClassVar[bool] = False
     writes: ClassVar[bool] = True
     takes_rules: ClassVar[bool] = True
+    renderer: str = "rows"
+    reasons: tuple[str, ...] = ()
 
     def __init__(self, router: Router, base: str) -> None:
         self.router = router
@@ -90,6 +93,11 @@ class Action(ABC):
         self.composite = len(self.resource.key) > 1
         self.read_key = key_parser(self.resource)
         self._describe()
+
+    @property
+    def way(self) -> Way:
+        """How it gets at its rows."""
+        return way_of(self.app.database, self.renderer, self.reasons)
 
     # ---- serve ---------------------------------------------------------------------------------------------
 

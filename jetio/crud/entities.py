@@ -18,6 +18,7 @@ from ..resource import Resource
 from . import statements as sql
 from .clauses import clause_of
 from .plan import WriteRule, stamp
+from .reader import Reader
 from .violations import NO_VALUE, refused_value, violation_problem
 from .writer import Writer
 
@@ -32,7 +33,11 @@ class EntityWriter(Writer):
     Objects are made as loading makes them, without `__init__`.
     """
 
-    in_session = True
+    renderer = "entities"
+
+    def __init__(self, reader: Reader, reasons: tuple[str, ...]) -> None:
+        super().__init__(reader)
+        self.reasons = reasons
 
     def _must_look(self, rule: WriteRule, values: Mapping[str, Any]) -> bool:
         return rule.check is not None  # listeners may have changed any column

@@ -86,9 +86,9 @@ class Hooks:
         self._hooks.setdefault(moment, []).append(hook)
         self._runners.setdefault(moment, []).append(runner(hook))
 
-    def has(self, *moments: str) -> bool:
-        """Whether any hook waits for one of them."""
-        return any(moment in self._hooks for moment in moments)
+    def waiting(self, *moments: str) -> list[str]:
+        """Those of the moments that hooks wait for."""
+        return [moment for moment in moments if moment in self._hooks]
 
     def before(self, model: type[Any]) -> Hooks:
         """These hooks, and after them those that `add_hooks` has given to the model."""

@@ -132,9 +132,8 @@ class CrudRouter:
         kinds = (False, True)  # whether an admin asks
         views = {admin: view_of(resource, self.load_relationships, admin=admin) for admin in kinds}
         readers = {admin: Reader(view) for admin, view in views.items()}
-        objects = resource.has_events
-        writer = EntityWriter if objects else Writer
-        remover = EntityWriter if objects or resource.deletes_others else Writer
+        seen = resource.watchers
+        gone = (*seen, *resource.taken_along)
         return Parts(
             resource=resource,
             rules=self.rules,
@@ -146,8 +145,8 @@ class CrudRouter:
             schemas={admin: schemas_for(resource, owner=self.owner, admin=admin) for admin in kinds},
             views=views,
             readers=readers,
-            writers={admin: writer(reader) for admin, reader in readers.items()},
-            removers={admin: remover(reader) for admin, reader in readers.items()},
+            writers={admin: _writer(reader, seen) for admin, reader in readers.items()},
+            removers={admin: _writer(reader, gone) for admin, reader in readers.items()},
         )
 
     def build_rules(self, app: Application) -> None:
@@ -237,6 +236,11 @@ class CrudRouter:
                 f"CrudRouter({resource.title}) are not a session's; write what it filters as a rule of the "
                 'model, `class API: policy = {"*": rows(...)}`, and listen to a Session class of your own'
             )
+
+
+def _writer(reader: Reader, reasons: tuple[str, ...]) -> Writer:
+    """Of rows, or of objects where there is a reason for them."""
+    return EntityWriter(reader, reasons) if reasons else Writer(reader)
 
 
 def _chosen(actions: Iterable[str] | None, excluded: Iterable[str]) -> tuple[str, ...]:

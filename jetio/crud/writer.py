@@ -32,8 +32,10 @@ class Writer:
     `several` says that the write is not the whole transaction.
     """
 
-    in_session = False
-    """Whether it needs the session of the unit of work."""
+    renderer = "rows"
+    """What it writes."""
+    reasons: tuple[str, ...] = ()
+    """Why it needs the session of the unit of work, if it does."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader

@@ -59,8 +59,10 @@ class Write(Action):
 
     def build(self, app: Application, path: str) -> None:
         super().build(app, path)
-        self.hooked = self.parts.hooks.has(*self.moments, "on_commit")
-        self.in_session = self.hooked or self._writer(False).in_session
+        writer = self._writer(False)
+        hooked = self.parts.hooks.waiting(*self.moments, "on_commit")
+        self.hooked, self.renderer = bool(hooked), writer.renderer
+        self.reasons = (*(f"hook on {moment}" for moment in hooked), *writer.reasons)
         self.referred = self._referred(app)
 
     def _writer(self, admin: bool) -> Writer:
@@ -98,7 +100,7 @@ class Write(Action):
 
     def _open(self, access: Access) -> None:
         """Hooks and listeners get a session: then all statements of this transaction are the session's."""
-        if self.in_session:
+        if self.reasons:
             access.work.session()
 
     async def _retried(self, task: Task, attempt: Callable[[Task], Awaitable[T]]) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -94,11 +95,95 @@ def test_check_tells_of_open_cors(folder: Path) -> None:
 
 
 def test_routes_lists_every_operation(folder: Path) -> None:
-    """`jetio routes` prints method, path and name of each operation."""
-    lines = jetio(folder, "routes").stdout.splitlines()
-    assert lines[0].split() == ["method", "path", "name"]
-    assert ["POST", "/login", "login"] in [line.split() for line in lines]
-    assert ["DELETE", "/notes/{id}", "delete_notes"] in [line.split() for line in lines]
+    """`jetio routes` prints method, path and name of each operation, and how those over rows get at them."""
+    lines = [line.split() for line in jetio(folder, "routes").stdout.splitlines()]
+    assert lines[0] == ["method", "path", "name", "run", "by", "made", "of", "because"]
+    assert ["POST", "/login", "login"] in lines
+    assert ["GET", "/notes", "list_notes", "driver", "rows"] in lines
+    assert ["DELETE", "/notes/{id}", "delete_notes", "driver", "rows"] in lines
+
+
+WATCHED = """
+from typing import Any
+
+from sqlalchemy import Column, ForeignKey, Table, event
+from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, validates
+
+from jetio import Change, CrudRouter, Database, Jetio, JetioModel
+
+links = Table(
+    "links",
+    JetioModel.metadata,
+    Column("page_id", ForeignKey("pages.id"), primary_key=True),
+    Column("label_id", ForeignKey("labels.id"), primary_key=True),
+)
+
+
+class Label(JetioModel):
+    text: Mapped[str]
+
+    @validates("text")
+    def check(self, key: str, value: Any) -> Any:
+        return value
+
+
+class Page(JetioModel):
+    title: Mapped[str]
+    labels: Mapped[list[Label]] = relationship(secondary=links)
+    lines: Mapped[list["Line"]] = relationship(cascade="all, delete-orphan")
+
+
+class Line(JetioModel):
+    text: Mapped[str]
+    page_id: Mapped[int] = mapped_column(ForeignKey("pages.id"))
+
+
+@event.listens_for(Line, "before_insert")
+@event.listens_for(Line.text, "set")
+def see(*given: Any) -> None:
+    pass
+
+
+async def tell(change: Change) -> None:
+    pass
+
+
+app = Jetio(database=Database({url!r}, fast_path={fast_path}))
+CrudRouter(Label).register_routes(app)
+CrudRouter(Page, hooks={{"after_create": tell, "on_commit": tell}}, actions=["create", "delete"]).register_routes(app)
+CrudRouter(Line, actions=["list", "create"]).register_routes(app)
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "fast_path", "why"),
+    [
+        ("sqlite:///x.db", True, ""),
+        ("sqlite:///x.db", False, "fast_path=False"),
+        ("mariadb+aiomysql://root@127.0.0.1/x", True, "no executor for mariadb+aiomysql"),
+    ],
+)
+def test_routes_says_why_an_operation_needs_a_session(
+    tmp_path: Path, url: str, fast_path: bool, why: str
+) -> None:
+    """Who runs its statements, whether rows or objects are written, and every reason for that."""
+    (tmp_path / "app.py").write_text(WATCHED.format(url=url, fast_path=fast_path))
+    told = jetio(tmp_path, "routes")
+    assert told.stderr == ""
+    lines = [re.split(r" {2,}", line) for line in told.stdout.splitlines()]
+    ways = {(line[0], line[1]): tuple(line[3:]) for line in lines}
+
+    def way(renderer: str, *reasons: str) -> tuple[str, ...]:
+        every = [reason for reason in (*reasons, why) if reason]
+        return ("session", renderer, ", ".join(every)) if every else ("driver", renderer)
+
+    assert ways["GET", "/labels"] == ways["GET", "/labels/{id}"] == ways["GET", "/lines"] == way("rows")
+    for method, path in (("POST", "/labels"), ("PATCH", "/labels/{id}"), ("DELETE", "/labels/{id}")):
+        assert ways[method, path] == way("entities", "validates text")
+    assert ways["POST", "/pages"] == way("rows", "hook on after_create", "hook on on_commit")
+    deletes = ("hook on on_commit", "deletes links to labels", "deletes lines")
+    assert ways["DELETE", "/pages/{id}"] == way("entities", *deletes)
+    assert ways["POST", "/lines"] == way("entities", "listener on before_insert", "listener on set of text")
 
 
 def test_access_prints_the_matrix(folder: Path) -> None:
