@@ -84,7 +84,7 @@ class _Reader:
         name, (kind, marker) = parameter.name, _marked(parameter)
         if isinstance(marker, Needed):
             if marker.dependency is not None:
-                return [self._dependency(name, marker.dependency, marker)]
+                return [self._dependency(name, _known(marker.dependency), marker)]
             return [self._dependency(name, _known(kind), marker)]
         kind = usual_type(name) if kind is MISSING and name not in self.context.path else _known(kind)
         if marker is None:
@@ -172,6 +172,7 @@ class _Reader:
         signature.login = max(signature.login, plan.login, key=LOGINS.index)
         signature.takes_connection |= plan.takes_connection
         signature.holds |= plan.holds
+        signature.may_write |= plan.may_write
         return invoker(plan), plan.holds
 
     def _marks(self, dependency: Any, above: tuple[Any, ...]) -> list[Rule]:
