@@ -52,6 +52,7 @@ from .resource import add_rules, resource_of
 from .routing import Application, Endpoint, as_if_absent
 from .schemas import read_schema, schemas_for
 from .security import SecurityContext
+from .special import ReadSession
 from .tables import create_tables
 from .tenants import TenantMixin, same_tenant, tenant_column
 
@@ -96,6 +97,7 @@ __all__ = [
     "Principal",
     "Problem",
     "Query",
+    "ReadSession",
     "Request",
     "Response",
     "SecurityContext",

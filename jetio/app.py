@@ -481,4 +481,6 @@ def _database(given: Database | str | None, settings: Settings | None) -> Databa
         return given
     if given is not None:
         return Database(given)
-    return Database(settings.database_url) if settings is not None else defaults.database()
+    if settings is None:
+        return defaults.database()
+    return Database(settings.database_url, replicas=settings.database_replicas)

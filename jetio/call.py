@@ -21,6 +21,8 @@ from .principal import Principal, identify
 from .security import CALLER
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
     from .database import Database, UnitOfWork
     from .routing import Application
 
@@ -37,6 +39,7 @@ class Call:
     _connection: Request | WebSocket | None = None
     _body: RequestBody | None = None
     _work: UnitOfWork | None = None
+    _reading: UnitOfWork | None = None
     _exits: AsyncExitStack | None = None
     _asked: Access | None = None
     _decided: tuple[Policy, ...] = ()
@@ -55,12 +58,13 @@ class Call:
         writes: bool,
         limit: int,
         keep: int | None = None,
+        reads: bool = False,
         database: Database | None = None,
     ) -> None:
         self.app, self.scope = app, scope
         self._receive, self._send = receive, send
         self._action, self._writes = action, writes
-        self._limit, self._keep, self._database = limit, keep, database
+        self._limit, self._keep, self._reads, self._database = limit, keep, reads, database
         self.values: dict[Any, Any] = {}
 
     # ---- what the request carries ----------------------------------------------------------------
@@ -167,6 +171,14 @@ class Call:
             self._work = (self._database or self.app.database).unit_of_work(writes=self._writes)
         return self._work
 
+    async def read_session(self) -> AsyncSession:
+        """A session that cannot write; where the request asks for one that can, that one."""
+        if not self._reads:
+            return self.work.session()
+        if self._reading is None:
+            self._reading = await (self._database or self.app.database).reading()
+        return self._reading.session()
+
     def later(self) -> BackgroundTasks:
         """What runs after the response."""
         if self.background is None:
@@ -182,7 +194,8 @@ class Call:
     @property
     def opened(self) -> bool:
         """Whether there is anything to end."""
-        return self._work is not None or self._exits is not None or self._connection is not None
+        held = (self._work, self._reading, self._exits, self._connection)
+        return any(one is not None for one in held)
 
     async def flush(self) -> None:
         """Send what the session still holds, so that new rows have their keys."""
@@ -197,8 +210,8 @@ class Call:
     async def finish(self) -> None:
         """Clean up, last opened first, then commit: a clean-up that fails undoes everything."""
         await self._clean_up(None)
-        if self._work is not None:
-            await self._work.commit()
+        for work in self._works():
+            await work.commit()
 
     async def abandon(self, error: BaseException | None) -> None:
         """Clean up and roll back, also while being cancelled. What a clean-up raises instead is raised."""
@@ -206,8 +219,11 @@ class Call:
             try:
                 await self._clean_up(error)
             finally:
-                if self._work is not None:
-                    await self._work.rollback()
+                for work in self._works():
+                    await work.rollback()
+
+    def _works(self) -> list[UnitOfWork]:
+        return [work for work in (self._reading, self._work) if work is not None]
 
     async def _clean_up(self, error: BaseException | None) -> None:
         exits, self._exits = self._exits, None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .errors import ConfigError
 
@@ -15,11 +15,16 @@ Mode = Literal["development", "production", "test"]
 DEFAULT_DATABASE_URL = "sqlite+aiosqlite:///./jetio.db"
 
 
+def _parted(given: Any) -> Any:
+    """The environment has one text for a list."""
+    return [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else given
+
+
 class Settings(BaseSettings):
     """Arguments win over the environment (`JETIO_*`), which wins over `.env` in the working directory.
 
-    `DATABASE_URL` and `SECRET_KEY` are read without a prefix too. Read once, when the application is made;
-    raises one ConfigError that tells every value that cannot be.
+    `DATABASE_URL`, `DATABASE_REPLICAS` and `SECRET_KEY` are read without a prefix too. Read once, when the
+    application is made; raises one ConfigError that tells every value that cannot be.
     """
 
     model_config = SettingsConfigDict(
@@ -36,6 +41,11 @@ class Settings(BaseSettings):
         DEFAULT_DATABASE_URL,
         validation_alias=AliasChoices("JETIO_DATABASE_URL", "DATABASE_URL"),
         repr=False,  # it may hold a password
+    )
+    database_replicas: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parted)] = Field(
+        (),
+        validation_alias=AliasChoices("JETIO_DATABASE_REPLICAS", "DATABASE_REPLICAS"),
+        repr=False,
     )
     secret_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("JETIO_AUTH_SECRET_KEY", "JETIO_SECRET_KEY", "SECRET_KEY")

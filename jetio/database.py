@@ -6,26 +6,21 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import cached_property
 from typing import Any, TypeVar
 
-from sqlalchemy import Executable, MetaData
-from sqlalchemy.ext.asyncio import (
-    AsyncEngine,
-    AsyncSession,
-    async_sessionmaker,
-    create_async_engine,
-)
+from sqlalchemy import Executable, MetaData, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from .config import DEFAULT_DATABASE_URL
 from .dialects import Busy, Query, Result, Transaction, dialect_for
-from .dialects.sqlite import BEGIN_OPTION
+from .replicas import Server, replicas_of
 from .tables import create_tables, tell_stale_tables
 
 __all__ = ["Database", "UnitOfWork", "create_engine_for_url"]
 
 _log = logging.getLogger("jetio.database")
 _SHAPES = 1000
+_HELLO = text("SELECT 1")
 T = TypeVar("T")
 TRIES = 3
 
@@ -33,45 +28,43 @@ TRIES = 3
 class Database:
     """A database by its URL; nothing is opened before the first use.
 
-    `fast_path=False` sends every statement through an `AsyncSession`. Further keyword arguments go to
-    SQLAlchemy's `create_async_engine`.
+    `replicas` are the addresses of servers that follow this one: lists and single rows of routers are read
+    there, and what asks for a `ReadSession`. `fast_path=False` sends every statement through an
+    `AsyncSession`. Further keyword arguments go to SQLAlchemy's `create_async_engine`, for every server.
     """
 
     def __init__(
-        self, url: str = DEFAULT_DATABASE_URL, *, fast_path: bool = True, **engine_options: Any
+        self,
+        url: str = DEFAULT_DATABASE_URL,
+        *,
+        replicas: Sequence[str] = (),
+        fast_path: bool = True,
+        **engine_options: Any,
     ) -> None:
         self.dialect = dialect_for(url)
         self.fast_path = fast_path
-        self._engine_options = engine_options
+        self.primary = Server(self.dialect, engine_options, fast_path=fast_path)
+        self._replicas = replicas_of(self.dialect, replicas, engine_options, fast_path=fast_path)
         self._queries: dict[Hashable, Query] = {}
 
     def __repr__(self) -> str:
-        return f"Database({self.dialect.url.render_as_string(hide_password=True)!r})"
+        shown = [server.dialect.url.render_as_string(hide_password=True) for server in self._all()]
+        return f"Database({shown[0]!r}, replicas={shown[1:]!r})" if shown[1:] else f"Database({shown[0]!r})"
 
-    @cached_property
+    @property
     def engine(self) -> AsyncEngine:
         """SQLAlchemy's engine, with the listeners that this kind of database needs."""
-        options, own = self.dialect.engine_options(), self._engine_options
-        connect = {**options.pop("connect_args"), **own.get("connect_args", {})}
-        engine = create_async_engine(self.dialect.url, **{**options, **own, "connect_args": connect})
-        self.dialect.install(engine)
-        return engine
+        return self.primary.engine
 
-    @cached_property
+    @property
     def sessions(self) -> async_sessionmaker[AsyncSession]:
         """A session that may write: `async with database.sessions() as session`."""
-        return async_sessionmaker(self.engine, expire_on_commit=False)
+        return self.primary.sessions
 
-    @cached_property
-    def _reading_sessions(self) -> async_sessionmaker[AsyncSession]:
-        return async_sessionmaker(
-            self.engine.execution_options(**{BEGIN_OPTION: "DEFERRED"}), expire_on_commit=False
-        )
-
-    @cached_property
+    @property
     def driver(self) -> Any:
         """The executor of compiled statements; None where all statements go through a session."""
-        return self.dialect.driver(self.engine) if self.fast_path else None
+        return self.primary.driver
 
     @property
     def why_session(self) -> str | None:
@@ -111,7 +104,37 @@ class Database:
 
     def unit_of_work(self, *, writes: bool = True) -> UnitOfWork:
         """The transaction of one request; takes no connection before the first statement."""
-        return UnitOfWork(self, writes=writes)
+        return UnitOfWork(self, self.primary, writes=writes)
+
+    def read(self, work: UnitOfWork, steps: Callable[[UnitOfWork], Awaitable[T]]) -> Awaitable[T]:
+        """Run steps that read what a caller may see: on a replica that answers, else in this unit of work.
+
+        Where there are replicas, what the unit of work has begun is committed first, and steps that a replica
+        did not finish are run again elsewhere.
+        """
+        return self._read_apart(work, steps) if self._replicas.all else steps(work)
+
+    async def _read_apart(self, work: UnitOfWork, steps: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+        await work.commit()
+        for replica in self._replicas.in_turn():
+            reading = UnitOfWork(self, replica, writes=False, read_only=True)
+            with replica:
+                try:
+                    found = await steps(reading)
+                    await reading.commit()
+                    return found
+                finally:
+                    await reading.rollback()
+        return await steps(work)
+
+    async def reading(self) -> UnitOfWork:
+        """A unit of work in which nothing can be written: on a replica that answers, else on the primary."""
+        for replica in self._replicas.in_turn():
+            work = UnitOfWork(self, replica, writes=False, read_only=True)
+            with replica:
+                await work.connect()
+                return work
+        return UnitOfWork(self, self.primary, writes=False, read_only=True)
 
     @asynccontextmanager
     async def transaction(self, *, writes: bool = True) -> AsyncIterator[UnitOfWork]:
@@ -137,7 +160,8 @@ class Database:
 
     async def start(self) -> None:
         """Forget the connections of an event loop that is gone: they cannot be used in this one."""
-        await self.engine.dispose(close=False)
+        for server in self._all():
+            await server.start()
 
     async def create_tables(self, metadata: MetaData) -> None:
         """Make the tables that are missing. Safe when several processes start at once."""
@@ -159,11 +183,11 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection; a later use opens new ones."""
-        if "driver" in self.__dict__ and self.driver is not None:
-            await self.driver.close()
-            del self.__dict__["driver"]
-        if "engine" in self.__dict__:
-            await self.engine.dispose()
+        for server in self._all():
+            await server.close()
+
+    def _all(self) -> list[Server]:
+        return [self.primary, *self._replicas.all]
 
 
 def create_engine_for_url(url: str, **options: Any) -> AsyncEngine:
@@ -181,11 +205,12 @@ def create_engine_for_url(url: str, **options: Any) -> AsyncEngine:
 class UnitOfWork:
     """One transaction, on one of two executors: a session once someone asks for one, else the driver."""
 
-    __slots__ = ("_session", "_transaction", "database", "writes")
+    __slots__ = ("_read_only", "_server", "_session", "_transaction", "database", "writes")
 
-    def __init__(self, database: Database, *, writes: bool) -> None:
+    def __init__(self, database: Database, server: Server, *, writes: bool, read_only: bool = False) -> None:
         self.database = database
         self.writes = writes
+        self._server, self._read_only = server, read_only
         self._session: AsyncSession | None = None
         self._transaction: Transaction | None = None
 
@@ -206,18 +231,33 @@ class UnitOfWork:
                 raise RuntimeError(
                     "a session is asked for before the first statement of a unit of work, not after it"
                 )
-            sessions = self.database.sessions if self.writes else self.database._reading_sessions
             # Whoever keeps it for later, as a stream may, is told and opens no connection that nobody closes.
-            self._session = sessions(close_resets_only=False)
+            self._session = self._sessions(close_resets_only=False)
         return self._session
+
+    @property
+    def _sessions(self) -> async_sessionmaker[AsyncSession]:
+        if self._read_only:
+            return self._server.read_only_sessions
+        return self._server.sessions if self.writes else self._server.reading_sessions
+
+    async def connect(self) -> None:
+        """Begin with the session, and hear something of the server to know that it is there."""
+        try:
+            await self.session().execute(_HELLO)
+        except BaseException as error:
+            await self.rollback()
+            if isinstance(error, Exception):
+                raise self.database.dialect.statement_fault(error) from error
+            raise
 
     async def run(self, query: Query, values: Mapping[str, Any]) -> Result:
         """A statement among others of this transaction."""
-        if self._session is not None or self.database.driver is None:
+        if self._session is not None or self._server.driver is None:
             return await self._run_in_session(query, values)
         try:
             if self._transaction is None:
-                self._transaction = await self.database.driver.begin(writes=self.writes)
+                self._transaction = await self._server.driver.begin(writes=self.writes)
             assert self._transaction is not None  # noqa: S101 - begun in the line above
             return await self._transaction.run(query, values)
         except Exception as error:
@@ -225,7 +265,7 @@ class UnitOfWork:
 
     async def run_alone(self, query: Query, values: Mapping[str, Any], *, writes: bool = False) -> Result:
         """A statement that is the whole transaction, unless one is open already: then it joins that."""
-        driver = self.database.driver
+        driver = self._server.driver
         if self._session is not None or self._transaction is not None or driver is None:
             return await self.run(query, values)
         try:

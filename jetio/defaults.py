@@ -18,7 +18,8 @@ def settings() -> Settings:
 @cache
 def database() -> Database:
     """The database of the settings."""
-    return Database(settings().database_url)
+    found = settings()
+    return Database(found.database_url, replicas=found.database_replicas)
 
 
 def lazy(name: str) -> Any:

@@ -152,6 +152,7 @@ class Operation:
         mistakes.tell()
         self.asks = bool(self.rules or self.signature.login)
         self.writes = self.method not in ("GET", "HEAD", "OPTIONS")
+        self.reads = not (self.writes or self.signature.may_write)
         self.limit = self.max_body or app.settings.max_body * (UPLOADS if self.signature.uploads else 1)
         # Uploads and streams go to whoever reads them; they are not kept in memory for a second reader.
         kept = self.signature.body is not None and not self.signature.uploads
@@ -206,7 +207,7 @@ class Operation:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = Call(
             self.app, scope, receive, send,
-            action=self.name, writes=self.writes, limit=self.limit, keep=self.keep,
+            action=self.name, writes=self.writes, limit=self.limit, keep=self.keep, reads=self.reads,
             database=self.database() if self.database is not None else None,
         )  # fmt: skip
         try:

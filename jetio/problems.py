@@ -16,7 +16,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from .body import BodyRequest, RequestBody
 from .callables import called
-from .dialects import ConstraintViolated, DatabaseFault
+from .dialects import ConstraintViolated, DatabaseFault, ReadOnly
 from .dialects.values import dump
 from .errors import Problem, unavailable
 from .routing import NOSNIFF, header_list, without_body
@@ -230,6 +230,8 @@ def _of_http_exception(error: HTTPException) -> Problem:
 
 def _of_fault(fault: DatabaseFault) -> Problem:
     """What a handler's own statement may run into; the CRUD rooms name the fields themselves."""
+    if isinstance(fault, ReadOnly):
+        return Problem(500, "read_only", "This was to be written where the database can only be read")
     if not isinstance(fault, ConstraintViolated):
         return unavailable()
     kind = fault.violation.kind

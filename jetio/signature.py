@@ -54,6 +54,7 @@ class Signature:
     login: Login = ""
     takes_connection: bool = False
     holds: bool = False
+    may_write: bool = False
 
     @property
     def uploads(self) -> bool:

@@ -18,7 +18,14 @@ from .params import MISSING
 from .principal import Principal
 from .signature import Signature
 
-__all__ = ["SPECIAL_NAMES", "special_step", "usual_type"]
+__all__ = ["SPECIAL_NAMES", "ReadSession", "special_step", "usual_type"]
+
+_READS = object()
+ReadSession = Annotated[AsyncSession, _READS]
+"""A session that only reads: on a replica where there is one, else on the primary.
+
+In a request that may write, or asks for an `AsyncSession` as well, it is the request's own session.
+"""
 
 
 async def _caller(call: Call) -> Principal:
@@ -30,6 +37,10 @@ async def _caller(call: Call) -> Principal:
 
 async def _optional_caller(call: Call) -> Principal | None:
     return await call.identify()
+
+
+async def _read_session(call: Call) -> AsyncSession:
+    return await call.read_session()
 
 
 _SPECIAL: Mapping[Any, Step] = {
@@ -49,7 +60,10 @@ _USUAL: Mapping[str, Any] = {
     "session": AsyncSession,
 }
 
-SPECIAL_NAMES: Mapping[str, Any] = {kind.__name__: kind for kind in (*_SPECIAL, Principal)}
+SPECIAL_NAMES: Mapping[str, Any] = {
+    **{kind.__name__: kind for kind in (*_SPECIAL, Principal)},
+    "ReadSession": ReadSession,
+}
 """These need no import where the program runs."""
 
 
@@ -61,7 +75,10 @@ def usual_type(name: str) -> Any:
 def special_step(kind: Any, signature: Signature, *, socket: bool) -> Step | None:
     """What makes an argument of this type; the signature learns what it needs. None: it is not special."""
     if get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
+        kind, *beside = get_args(kind)
+        if kind is AsyncSession and any(item is _READS for item in beside):
+            signature.holds = True
+            return _read_session
     if kind in (Principal, Principal | None):
         required = kind is Principal
         signature.login = "required" if required or signature.login == "required" else "optional"
@@ -73,4 +90,5 @@ def special_step(kind: Any, signature: Signature, *, socket: bool) -> Step | Non
         raise ConfigError(f"there is no {kind.__name__} here; HTTPConnection is what both have")
     signature.takes_connection |= kind in (Request, WebSocket, HTTPConnection)
     signature.holds |= kind in (AsyncSession, UnitOfWork)
+    signature.may_write |= kind in (AsyncSession, UnitOfWork)
     return _SPECIAL[kind]

@@ -23,6 +23,7 @@ FLOORS: tuple[tuple[int, str], ...] = (
     (1, "wire"),
     (1, "dialects"),
     (1, "tables"),
+    (1, "replicas"),
     (1, "database"),
     (1, "defaults"),
     (1, "principal"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field as Limit
 from pydantic import TypeAdapter
 from starlette.types import Scope, Send
 
 from ..body import RequestBody
+from ..database import UnitOfWork
 from ..dependencies import Parameter
 from ..errors import ValidationError, not_found
 from ..operation import Answer, send_json
@@ -19,6 +21,7 @@ from .query import HARD_CAP, LARGEST_PAGE, list_parser, page_links, refuse_param
 
 __all__ = ["List", "Retrieve"]
 
+T = TypeVar("T")
 _COUNT: TypeAdapter[Any] = TypeAdapter(Literal["exact", "none"])
 
 
@@ -36,7 +39,8 @@ class List(Action):
     ) -> None:
         query = self.parse(scope["query_string"])
         scopes = await self._scopes(access, decision)
-        page = await self.parts.readers[self._is_admin(access)].page(access.work, scopes, query)
+        reader = self.parts.readers[self._is_admin(access)]
+        page = await self.app.database.read(access.work, lambda work: reader.page(work, scopes, query))
         if self.parts.paging.size is None and page.more:
             raise ValidationError((), f"This list has more than {HARD_CAP} rows", code="list_too_long")
         if access.work.is_open:
@@ -84,12 +88,16 @@ class Retrieve(Action):
         refuse_parameters(scope["query_string"])
         key = self._key(scope)
         scopes = await self._scopes(access, decision)
-        body = await self.parts.readers[self._is_admin(access)].one(access.work, scopes, key)
+        reader = self.parts.readers[self._is_admin(access)]
+        body = await self._read(access.work, lambda work: reader.one(work, scopes, key))
         if body is None:
             raise not_found()
         if access.work.is_open:
             await access.work.commit()
         await send_json(send, 200, body)
+
+    def _read(self, work: UnitOfWork, steps: Callable[[UnitOfWork], Awaitable[T]]) -> Awaitable[T]:
+        return self.app.database.read(work, steps)
 
     def _describe(self) -> None:
         super()._describe()

@@ -8,7 +8,7 @@ from sqlalchemy.exc import ArgumentError
 
 from ..errors import ConfigError
 from .base import Dialect, Driver, Transaction
-from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, Violation
+from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
 from .mysql import MySQL
 from .postgresql import PostgreSQL
 from .query import Codec, Query, Result
@@ -23,6 +23,7 @@ __all__ = [
     "Dialect",
     "Driver",
     "Query",
+    "ReadOnly",
     "Result",
     "Transaction",
     "Violation",

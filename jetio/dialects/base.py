@@ -57,6 +57,8 @@ class Dialect(ABC):
     significant_digits: ClassVar[int | None] = None
     """How many digits of a Numeric this database keeps; None: all that the type declares."""
     row_lock: ClassVar[bool] = True
+    read_only: ClassVar[Mapping[str, Any]] = {}
+    """Execution options with which SQLAlchemy's transactions refuse to write."""
     update_returning: bool = True
     insert_returning: bool = True
 

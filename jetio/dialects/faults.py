@@ -31,5 +31,9 @@ class Busy(DatabaseFault):
     """A deadlock or serialization failure: the whole transaction may be run again."""
 
 
+class ReadOnly(DatabaseFault):
+    """A write where nothing can be written: in a session that only reads, or on a server that follows."""
+
+
 class ConnectionLost(DatabaseFault):
     """The database is away, or no connection came free in time."""

@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from sqlalchemy import URL
+from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .base import STATEMENT_SECONDS, WAIT_SECONDS, Dialect, keep_sound
-from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, Violation
+from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
 
 _VIOLATIONS: Mapping[Any, Any] = {
     1062: "unique",
@@ -27,6 +27,7 @@ _VIOLATIONS: Mapping[Any, Any] = {
 }
 _VALUES = {1264, 1265, 1292, 1366, 1406}
 _BUSY = {1020, 1205, 1213}
+_READ_ONLY = {1290, 1792, 1836}
 _AWAY = {1040, 1053, 1927, 1969, 2002, 2003, 2006, 2013, 2014, 2055}
 
 # `now()` as a default gives UTC, and what does not fit is refused, however the server is configured.
@@ -39,6 +40,7 @@ class MySQL(Dialect):
     name: ClassVar[str] = "mysql"
     drivers: ClassVar[tuple[str, ...]] = ("asyncmy", "aiomysql")
     update_returning = False
+    read_only: ClassVar[Mapping[str, Any]] = {"jetio_read_only": True}
 
     def __init__(self, url: URL) -> None:
         super().__init__(url)
@@ -55,6 +57,7 @@ class MySQL(Dialect):
         return {**options, "connect_args": {**connect, **waits}}
 
     def install(self, engine: AsyncEngine) -> None:
+        event.listen(engine.sync_engine, "begin", _begin)
         if self.url.drivername.endswith("asyncmy"):
             keep_sound(engine, lambda connection: bool(connection._stream_broken))
 
@@ -68,9 +71,16 @@ class MySQL(Dialect):
             return ConstraintViolated(Violation("value", None, tuple(columns)))
         if code in _BUSY:
             return Busy("lock wait or deadlock")
+        if code in _READ_ONLY:
+            return ReadOnly("the transaction only reads")
         if code in _AWAY or isinstance(error, OSError):
             return ConnectionLost("the server is away")
         return None
+
+
+def _begin(connection: Connection) -> None:
+    if connection.get_execution_options().get("jetio_read_only"):
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")  # of the next one, which is this one
 
 
 async def _connect(*arguments: Any, **options: Any) -> Any:

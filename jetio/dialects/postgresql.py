@@ -15,7 +15,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlalchemy.util import greenlet_spawn
 
 from .base import STATEMENT_SECONDS, WAIT_SECONDS, Dialect, Driver, keep_sound
-from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, Violation
+from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
 from .query import Processor, Query, Result
 
 _NUMERIC, _FLOAT8 = 1700, 701  # pg_type oids
@@ -29,6 +29,7 @@ _VIOLATIONS: Mapping[str, Any] = {
     "23502": "not_null",
 }
 _BUSY = {"40001", "40P01", "55P03"}
+_READ_ONLY = "25006"
 _AWAY_CLASSES = ("08", "53", "57", "58")
 _STALE_PLAN = (
     "InvalidCachedStatementError"  # a table changed its shape; asyncpg has forgotten the plan by now
@@ -40,6 +41,7 @@ class PostgreSQL(Dialect):
 
     name: ClassVar[str] = "postgresql"
     drivers: ClassVar[tuple[str, ...]] = ("asyncpg", "psycopg")
+    read_only: ClassVar[Mapping[str, Any]] = {"postgresql_readonly": True}
 
     @property
     def _has_asyncpg(self) -> bool:
@@ -76,6 +78,8 @@ class PostgreSQL(Dialect):
             return ConstraintViolated(_violation(_VIOLATIONS[state], cause))
         if state in _BUSY or _STALE_PLAN in named:
             return Busy("serialization failure or deadlock")
+        if state == _READ_ONLY:
+            return ReadOnly("the transaction only reads")
         if state.startswith("22") or "DataError" in named:
             return ConstraintViolated(Violation("value"))
         if state.startswith(_AWAY_CLASSES) or isinstance(cause, OSError):

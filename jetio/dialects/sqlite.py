@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from sqlalchemy.types import TypeEngine
 
 from ..columns import UtcDateTime
 from .base import WAIT_SECONDS, Dialect, Driver
-from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, Violation
+from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
 from .query import Codec, Processor
 from .sqlite_driver import PRAGMAS, SQLiteDriver
 
@@ -32,7 +33,6 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _AWAY = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_NOTADB,
 }
@@ -45,6 +45,7 @@ class SQLite(Dialect):
     drivers: ClassVar[tuple[str, ...]] = ("aiosqlite",)
     significant_digits: ClassVar[int | None] = 15
     row_lock: ClassVar[bool] = False
+    read_only: ClassVar[Mapping[str, Any]] = {BEGIN_OPTION: "DEFERRED", "jetio_read_only": True}
 
     def __init__(self, url: URL) -> None:
         super().__init__(_shared_memory(self, url) if _is_memory(url) else url)
@@ -75,6 +76,8 @@ class SQLite(Dialect):
             return ConstraintViolated(_violation(error, code))
         if isinstance(error, OverflowError):
             return ConstraintViolated(Violation("value"))
+        if code == sqlite3.SQLITE_READONLY:
+            return ReadOnly("the transaction, or the file, can only be read")
         if code == sqlite3.SQLITE_BUSY_SNAPSHOT:
             return Busy("a reading transaction wanted to write, and another was quicker")
         if code is not None and (code & 0xFF) in _BUSY | _AWAY:
@@ -148,8 +151,12 @@ def _prepare_connection(connection: Any, _record: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    how = connection.get_execution_options().get(BEGIN_OPTION, "IMMEDIATE")
-    connection.exec_driver_sql(f"BEGIN {how}")
+    options = connection.get_execution_options()
+    read_only = bool(options.get("jetio_read_only"))
+    if read_only != connection.info.get("read_only", False):
+        connection.exec_driver_sql(f"PRAGMA query_only = {int(read_only)}")
+        connection.info["read_only"] = read_only
+    connection.exec_driver_sql(f"BEGIN {options.get(BEGIN_OPTION, 'IMMEDIATE')}")
 
 
 def _let_go(connection: Any, _record: Any) -> None:

@@ -11,9 +11,19 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 import jetio
-from jetio import ConfigError, Settings
+from jetio import ConfigError, Jetio, Settings
 
-NAMES = ("ENV", "HOST", "PORT", "MAX_BODY", "LOG_LEVEL", "DATABASE_URL", "SECRET_KEY", "AUTH_SECRET_KEY")
+NAMES = (
+    "ENV",
+    "HOST",
+    "PORT",
+    "MAX_BODY",
+    "LOG_LEVEL",
+    "DATABASE_URL",
+    "DATABASE_REPLICAS",
+    "SECRET_KEY",
+    "AUTH_SECRET_KEY",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +42,7 @@ def test_nothing_needs_to_be_set() -> None:
     assert found.model_dump() == {
         "env": "development",
         "database_url": "sqlite+aiosqlite:///./jetio.db",
+        "database_replicas": (),
         "secret_key": None,
         "host": "127.0.0.1",
         "port": 8000,
@@ -69,6 +80,9 @@ def test_arguments_win_over_the_environment_and_that_over_dotenv(
     [
         ({"DATABASE_URL": "plain", "JETIO_DATABASE_URL": "own"}, "database_url", "own"),
         ({"DATABASE_URL": "plain"}, "database_url", "plain"),
+        ({"DATABASE_REPLICAS": "a, b,"}, "database_replicas", ("a", "b")),
+        ({"DATABASE_REPLICAS": "a", "JETIO_DATABASE_REPLICAS": "b"}, "database_replicas", ("b",)),
+        ({"DATABASE_REPLICAS": ""}, "database_replicas", ()),
         ({"SECRET_KEY": "plain", "JETIO_SECRET_KEY": "own"}, "secret_key", "own"),
         ({"JETIO_SECRET_KEY": "own", "JETIO_AUTH_SECRET_KEY": "auth"}, "secret_key", "auth"),
         ({"HOST": "shell"}, "host", "127.0.0.1"),
@@ -77,10 +91,10 @@ def test_arguments_win_over_the_environment_and_that_over_dotenv(
         ({"jetio_env": "production"}, "env", "production"),
     ],
 )
-def test_only_two_names_need_no_prefix(
+def test_only_three_names_need_no_prefix(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], name: str, value: Any
 ) -> None:
-    """DATABASE_URL and SECRET_KEY; HOST and ENV belong to the shell."""
+    """DATABASE_URL, DATABASE_REPLICAS and SECRET_KEY; HOST and ENV belong to the shell."""
     for variable, text in environment.items():
         monkeypatch.setenv(variable, text)
     found = getattr(Settings(), name)
@@ -128,8 +142,16 @@ def test_settings_are_not_changed() -> None:
     assert found.model_copy(update={"port": 1}).port == 1
 
 
+def test_replicas_of_the_settings_are_those_of_the_database() -> None:
+    """An application that is given settings asks the servers that they name."""
+    settings = Settings(database_url="postgresql://a/b", database_replicas=("postgresql://c/b",))
+    shown = repr(Jetio(settings=settings).database)
+    assert shown == "Database('postgresql+asyncpg://a/b', replicas=['postgresql+asyncpg://c/b'])"
+
+
 def test_a_secret_is_not_shown() -> None:
     """Not by `repr`, not by `str`."""
+    assert "hunter2" not in f"{Settings(database_replicas=('postgresql://a:hunter2@b/c',))!r}"
     assert "hunter2" not in f"{Settings(secret_key='hunter2')!r}"  # type: ignore[arg-type]  # text becomes one
 
 

@@ -73,13 +73,14 @@ class PostgreSQL(Server):
     """The PostgreSQL of the wheel."""
 
     def command(self) -> list[str]:
-        settings = ["-c", "fsync=off", "-c", "unix_socket_directories=", "-c", "listen_addresses=127.0.0.1"]
+        quick = ["-c", "fsync=off", "-c", "max_standby_streaming_delay=0"]
+        settings = [*quick, "-c", "unix_socket_directories=", "-c", "listen_addresses=127.0.0.1"]
         where = ["-D", str(self.folder / "data"), "-p", str(self.port)]
         return [str(_binaries() / "postgres"), *where, *settings]
 
     @property
     def url(self) -> str:
-        """An empty database of it."""
+        """An empty database of it; of a replica, the one that it follows."""
         return f"postgresql+asyncpg://postgres@127.0.0.1:{self.port}/postgres"
 
 
@@ -115,6 +116,23 @@ def postgresql() -> Iterator[PostgreSQL]:
         _run([*initdb, "--auth=trust", "--no-sync", "--no-instructions", "-E", "UTF8", "--locale=C"], user)
         server = PostgreSQL(folder, user)
         yield from _running(server)
+
+
+@contextmanager
+def replica_of(primary: PostgreSQL) -> Iterator[PostgreSQL]:
+    """A PostgreSQL that follows another one by streaming, running."""
+    with _folder() as (folder, user):
+        copy = [
+            str(_binaries() / "pg_basebackup"),
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(primary.port),
+            "-U",
+            "postgres",
+        ]
+        _run([*copy, "-D", str(folder / "data"), "-R", "-X", "stream", "-c", "fast", "--no-sync"], user)
+        yield from _running(PostgreSQL(folder, user))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from ...operation import HandlerContext
 from ...policy import ALLOW, Access, Decision, Deny, PolicyLike, as_policy, policy
 from ...principal import Authenticator
 from ...routing import path_of
-from .rows import Rows
+from .rows import Row, Rows
 from .signing import Accounts, Signing
 
 if TYPE_CHECKING:
@@ -172,12 +172,14 @@ class Admin:
         lists: dict[str, tuple[Rows, dict[str, Action]]] = {}
         for router, actions in self._chosen(app):
             base = actions["list"].base
-            rows = Rows(router, base)
+            rows, row = Rows(router, base), Row(router, base)
             try:
                 rows.build(app, base)
+                row.build(app, base)
             except ConfigError:
                 continue
-            lists[_key(base, lists)] = rows, actions
+            own = {"retrieve": row} if "retrieve" in actions else {}
+            lists[_key(base, lists)] = rows, {**actions, **own}
         tables = {rows.resource.table: key for key, (rows, _) in lists.items()}
         return [RowView(key, actions, rows, _targets(rows, tables)) for key, (rows, actions) in lists.items()]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Integer, String, and_, bindparam, false, func, or_
 from sqlalchemy import Enum as EnumType
@@ -15,14 +15,16 @@ from starlette.types import Scope, Send
 from ...body import RequestBody
 from ...crud.query import ListQuery
 from ...crud.reader import Reader
-from ...crud.reading import List
+from ...crud.reading import List, Retrieve
 from ...crud.views import view_of
+from ...database import UnitOfWork
 from ...policy import Access, AllowWhere, Decision, both
 from ...resource import Field
 from ...routing import Application
 
-__all__ = ["ASKED", "Asked", "Rows", "is_secret"]
+__all__ = ["ASKED", "Asked", "Row", "Rows", "is_secret"]
 
+T = TypeVar("T")
 ASKED = "jetio.panel.asked"
 MOST_WORDS = 8
 _SECRET = re.compile(r"(^|_)(passw\w*|secret|token|pin)(_|$)")
@@ -90,6 +92,13 @@ class Rows(List):
         size = 1 << (len(keys) - 1).bit_length()  # few shapes: the last key fills up to a power of two
         filled = [*keys, *[keys[-1]] * (size - len(keys))]
         return or_(*(and_(*map(_equals, self.resource.key, key)) for key in filled))
+
+
+class Row(Retrieve):
+    """The router's single row, from the primary: a form shows what the next click will change."""
+
+    def _read(self, work: UnitOfWork, steps: Callable[[UnitOfWork], Awaitable[T]]) -> Awaitable[T]:
+        return steps(work)
 
 
 def is_secret(name: str) -> bool:

@@ -1,0 +1,182 @@
+"""The servers of a database: the primary, replicas that follow it, and which of these is asked next."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from .dialects import Busy, ConnectionLost, Dialect, dialect_for
+from .dialects.base import WAIT_SECONDS
+from .dialects.sqlite import BEGIN_OPTION
+from .errors import ConfigError
+
+__all__ = ["Replica", "Replicas", "Server", "replicas_of"]
+
+_log = logging.getLogger("jetio.database")
+PAUSE_SECONDS = 5.0
+"""How long a replica that did not answer is left alone."""
+
+
+class Server:
+    """One server: its engine, its sessions, its driver; nothing is opened before the first use."""
+
+    def __init__(self, dialect: Dialect, options: Mapping[str, Any], *, fast_path: bool) -> None:
+        self.dialect = dialect
+        self.fast_path = fast_path
+        self._options = options
+
+    @cached_property
+    def engine(self) -> AsyncEngine:
+        """SQLAlchemy's engine, with the listeners that this kind of database needs."""
+        options, own = self.dialect.engine_options(), self._options
+        connect = {**options.pop("connect_args"), **own.get("connect_args", {})}
+        engine = create_async_engine(self.dialect.url, **{**options, **own, "connect_args": connect})
+        self.dialect.install(engine)
+        return engine
+
+    @cached_property
+    def driver(self) -> Any:
+        """The executor of compiled statements; None where all statements go through a session."""
+        return self.dialect.driver(self.engine) if self.fast_path else None
+
+    @cached_property
+    def sessions(self) -> async_sessionmaker[AsyncSession]:
+        """Sessions that will write."""
+        return async_sessionmaker(self.engine, expire_on_commit=False)
+
+    @cached_property
+    def reading_sessions(self) -> async_sessionmaker[AsyncSession]:
+        """Sessions that take no lock before they write."""
+        return self._sessions_with({BEGIN_OPTION: "DEFERRED"})
+
+    @cached_property
+    def read_only_sessions(self) -> async_sessionmaker[AsyncSession]:
+        """Sessions in which the database refuses to write."""
+        return self._sessions_with(self.dialect.read_only)
+
+    def _sessions_with(self, options: Mapping[str, Any]) -> async_sessionmaker[AsyncSession]:
+        return async_sessionmaker(self.engine.execution_options(**options), expire_on_commit=False)
+
+    async def start(self) -> None:
+        """Forget the connections of an event loop that is gone: they cannot be used in this one."""
+        await self.engine.dispose(close=False)
+
+    async def close(self) -> None:
+        """Close every connection; a later use opens new ones."""
+        if "driver" in self.__dict__ and self.driver is not None:
+            await self.driver.close()
+            del self.__dict__["driver"]
+        if "engine" in self.__dict__:
+            await self.engine.dispose()
+
+
+class Replica(Server):
+    """A server that follows the primary. `with replica:` notes whether it answered.
+
+    It leaves the block quietly when the replica is away, or undid the transaction for the sake of its own
+    recovery: then somebody else is to be asked.
+    """
+
+    _away = False
+    _rests_until = 0.0
+    _trial: asyncio.Task[None] | None = None
+
+    @property
+    def answers(self) -> bool:
+        """Whether it is worth asking. One that was away is tried beside the requests, after a pause."""
+        if self._away and self._trial is None and monotonic() >= self._rests_until:
+            self._trial = asyncio.ensure_future(self._try_again())
+        return not self._away
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if isinstance(error, ConnectionLost):
+            self._rest()
+        return isinstance(error, ConnectionLost | Busy)
+
+    def _rest(self) -> None:
+        if not self._away:
+            _log.warning("the replica %r is away; others are asked in its place", self.dialect.url)
+        self._away, self._rests_until = True, monotonic() + PAUSE_SECONDS
+
+    async def _try_again(self) -> None:
+        try:
+            async with self.engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+        except Exception as error:
+            _log.debug("the replica %r is still away: %s", self.dialect.url, type(error).__name__)
+            self._rest()
+        else:
+            _log.warning("the replica %r is back", self.dialect.url)
+            self._away = False
+        finally:
+            self._trial = None
+
+    async def start(self) -> None:
+        """Forget what was found out in another event loop, too."""
+        self._away, self._trial = False, None
+        await super().start()
+
+    async def close(self) -> None:
+        """Close every connection, and stop looking whether it is back."""
+        if self._trial is not None:
+            trial = self._trial
+            trial.cancel()
+            with suppress(asyncio.CancelledError):
+                await trial
+        await super().close()
+
+
+class Replicas:
+    """The replicas of one primary, asked in turn."""
+
+    def __init__(self, replicas: Sequence[Replica]) -> None:
+        self.all = tuple(replicas)
+        self._next = 0
+
+    def in_turn(self) -> Iterator[Replica]:
+        """Those to ask, one after the other until one answers; none after the time that a request may wait."""
+        if not self.all:
+            return
+        begun, first = monotonic(), self._next
+        self._next = (first + 1) % len(self.all)
+        for replica in (*self.all[first:], *self.all[:first]):
+            if replica.answers:
+                yield replica
+                if monotonic() - begun > WAIT_SECONDS:
+                    return
+
+
+def replicas_of(
+    primary: Dialect, urls: Sequence[str], options: Mapping[str, Any], *, fast_path: bool
+) -> Replicas:
+    """The replicas at these addresses; raises ConfigError for what cannot be a replica of this primary."""
+    if isinstance(urls, str):
+        raise ConfigError('Database(replicas=...) is no list; write replicas=["postgresql://..."]')
+    if urls and primary.name == "sqlite":
+        raise ConfigError(
+            "a SQLite database has no replicas: it is read beside its writer as it is; leave `replicas` away"
+        )
+    followers = []
+    for url in urls:
+        dialect = dialect_for(url)
+        if dialect.url.drivername != primary.url.drivername:
+            raise ConfigError(
+                f"a replica is {dialect.url.drivername}, and its primary is {primary.url.drivername}; "
+                "name servers that follow the primary, with the same driver"
+            )
+        followers.append(Replica(dialect, options, fast_path=fast_path))
+    return Replicas(followers)
