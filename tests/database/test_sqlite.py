@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import select, text
 
 from jetio import Database
-from jetio.dialects import ConnectionLost, ConstraintViolated, sqlite_driver
+from jetio.dialects import ConnectionLost, ConstraintViolated, sqlite_turns
 from tests.database.notes import (
     COUNT,
     COUNT_TO,
@@ -183,7 +183,7 @@ async def test_a_lock_that_never_comes_free_is_told(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the longest wait the database counts as away, inside the process and outside it."""
-    monkeypatch.setattr(sqlite_driver, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite_turns, "WAIT_SECONDS", 0.05)
     holder = database.unit_of_work()
     await add(holder, "holder")
     with pytest.raises(ConnectionLost, match="came free in time"):
