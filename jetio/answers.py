@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import is_dataclass
 from functools import cache
 from types import UnionType
@@ -22,6 +22,7 @@ from .schemas import read_schema
 
 __all__ = [
     "BODILESS",
+    "JSON_TYPE",
     "Encode",
     "JsonResponse",
     "document_of",
@@ -37,7 +38,8 @@ __all__ = [
 JSON_TYPE = (b"content-type", b"application/json")
 BODILESS = frozenset({204, 205, 304})
 
-Headers = Sequence[tuple[bytes, bytes]]
+Header = tuple[bytes, bytes]
+Headers = Sequence[Header]
 Encode = Callable[[Any], bytes]
 
 
@@ -55,9 +57,13 @@ class JsonResponse(Response):
 
 def encode(value: Any) -> bytes:
     """JSON of a value that nothing was declared about; a mapped object is written as its readable columns."""
-    if isinstance(value, BaseModel):
+    if type(value) not in _PLAIN and isinstance(value, BaseModel):
         return value.__pydantic_serializer__.to_json(value, by_alias=True)
     return dump(value, _form_of)
+
+
+# pydantic's test for its models costs more than writing a small document.
+_PLAIN = frozenset({dict, list, str, int, float, bool, type(None)})
 
 
 def _form_of(value: Any) -> Any:
@@ -163,19 +169,17 @@ def _names_fields(kind: Any) -> bool:
 # ---- bytes to the wire ---------------------------------------------------------------------------
 
 
-async def send_json(send: Send, status: int, body: bytes, headers: Headers = ()) -> None:
-    """One complete JSON answer; its nosniff is the one that the writer of problems adds to all others."""
+def send_json(send: Send, status: int, body: bytes, headers: Headers = ()) -> Awaitable[None]:
+    """One complete JSON answer."""
+    return send_body(send, status, JSON_TYPE, body, headers)
+
+
+async def send_body(send: Send, status: int, content: Header, body: bytes, headers: Headers = ()) -> None:
+    """One complete answer; its nosniff is the one that the writer of problems adds to all others."""
     length = (b"content-length", b"%d" % len(body))
     await send(
-        {"type": "http.response.start", "status": status, "headers": [JSON_TYPE, length, NOSNIFF, *headers]}
+        {"type": "http.response.start", "status": status, "headers": [NOSNIFF, content, length, *headers]}
     )
-    await send({"type": "http.response.body", "body": body})
-
-
-async def send_body(send: Send, status: int, media: bytes, body: bytes, headers: Headers = ()) -> None:
-    """One complete answer of another media type."""
-    own = [(b"content-type", media), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -353,12 +353,12 @@ class Jetio(Starlette):
             "handlers": self.exception_handlers, "pages": self.error_pages,
             "fault": self._fault, "limit": self.body_limit,
         }  # fmt: skip
-        app: ASGIApp = self.router.middleware_stack
-        if self.user_middleware:
-            app = ProblemWriter(app, **about, outermost=False)
-            for cls, arguments, options in reversed(self.user_middleware):
-                app = cls(app, *arguments, **options)
-        return ProblemWriter(app, **about, outermost=True)
+        if not self.user_middleware:
+            return ProblemWriter(self.router.find, **about, outermost=True)
+        app: ASGIApp = ProblemWriter(self.router.find, **about, outermost=False)
+        for cls, arguments, options in reversed(self.user_middleware):
+            app = cls(app, *arguments, **options)
+        return ProblemWriter(lambda scope: app, **about, outermost=True)
 
     def body_limit(self, scope: Scope) -> int:
         """The largest body that the route of a request takes; what is no route of its own, the usual one."""

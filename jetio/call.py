@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from contextvars import Token
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -26,7 +27,25 @@ if TYPE_CHECKING:
     from .database import Database, UnitOfWork
     from .routing import Application
 
-__all__ = ["Call"]
+__all__ = ["Call", "Terms"]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the build knows of every call of one endpoint.
+
+    `limit` is the largest body, `keep` how much of it stays for a second reader (None: all), `reads` whether
+    a session that cannot write is enough where one is asked for, `database` whose transaction the requests
+    run in (None: the application's).
+    """
+
+    app: Application
+    action: str
+    writes: bool
+    limit: int
+    keep: int | None = None
+    reads: bool = False
+    database: Callable[[], Database] | None = None
 
 
 class Call:
@@ -36,6 +55,8 @@ class Call:
     identified = False
     principal: Principal | None = None
     background: BackgroundTasks | None = None
+    opened = False
+    """Whether there is anything to end."""
     _connection: Request | WebSocket | None = None
     _body: RequestBody | None = None
     _work: UnitOfWork | None = None
@@ -47,24 +68,9 @@ class Call:
     _cookies: Mapping[str, str] | None = None
     _before: Token[Principal | None] | None = None
 
-    def __init__(
-        self,
-        app: Application,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        *,
-        action: str,
-        writes: bool,
-        limit: int,
-        keep: int | None = None,
-        reads: bool = False,
-        database: Database | None = None,
-    ) -> None:
-        self.app, self.scope = app, scope
+    def __init__(self, terms: Terms, scope: Scope, receive: Receive, send: Send) -> None:
+        self.terms, self.app, self.scope = terms, terms.app, scope
         self._receive, self._send = receive, send
-        self._action, self._writes = action, writes
-        self._limit, self._keep, self._reads, self._database = limit, keep, reads, database
         self.values: dict[Any, Any] = {}
 
     # ---- what the request carries ----------------------------------------------------------------
@@ -79,6 +85,7 @@ class Call:
         """The request; its body can be read although the operation has read it."""
         if self._connection is None:
             self._connection = BodyRequest(self._bounded(), self._send)
+            self.opened = True
         assert isinstance(self._connection, Request)  # noqa: S101 - the build refuses a Request for a WebSocket
         return self._connection
 
@@ -92,13 +99,13 @@ class Call:
 
     def _bounded(self) -> RequestBody:
         if self._body is None:
-            self._body = RequestBody(self.scope, self._receive, self._limit, self._keep)
+            self._body = RequestBody(self.scope, self._receive, self.terms.limit, self.terms.keep)
             self.scope["jetio.body"] = self._body  # an exception handler may look at what was sent
         return self._body
 
-    async def body(self) -> bytes:
+    def body(self) -> Awaitable[bytes]:
         """The whole body; raises 413."""
-        return await self._bounded().read()
+        return self._bounded().read()
 
     @property
     def query(self) -> Mapping[str, list[str]]:
@@ -158,7 +165,7 @@ class Call:
         finder = rule.authenticator or self.app.authenticator
         self._asked = Access(
             self.connection, self.principal, self.work,
-            action=self._action, verb=verb, item_id=item_id, finder=finder,
+            action=self.terms.action, verb=verb, item_id=item_id, finder=finder,
         )  # fmt: skip
         return self._asked
 
@@ -168,15 +175,21 @@ class Call:
     def work(self) -> UnitOfWork:
         """The transaction of this request."""
         if self._work is None:
-            self._work = (self._database or self.app.database).unit_of_work(writes=self._writes)
+            self._work = self._database().unit_of_work(writes=self.terms.writes)
+            self.opened = True
         return self._work
+
+    def _database(self) -> Database:
+        chosen = self.terms.database
+        return self.app.database if chosen is None else chosen()
 
     async def read_session(self) -> AsyncSession:
         """A session that cannot write; where the request asks for one that can, that one."""
-        if not self._reads:
+        if not self.terms.reads:
             return self.work.session()
         if self._reading is None:
-            self._reading = await (self._database or self.app.database).reading()
+            self._reading = await self._database().reading()
+            self.opened = True
         return self._reading.session()
 
     def later(self) -> BackgroundTasks:
@@ -189,13 +202,8 @@ class Call:
         """Open a generator dependency; it is resumed when the call ends."""
         if self._exits is None:
             self._exits = AsyncExitStack()
+            self.opened = True
         return await self._exits.enter_async_context(manager)
-
-    @property
-    def opened(self) -> bool:
-        """Whether there is anything to end."""
-        held = (self._work, self._reading, self._exits, self._connection)
-        return any(one is not None for one in held)
 
     async def flush(self) -> None:
         """Send what the session still holds, so that new rows have their keys."""
@@ -242,7 +250,7 @@ def _read_query(raw: bytes) -> dict[str, list[str]]:
         if "%" in text or "+" in text:
             pairs: Iterable[Sequence[str]] = parse_qsl(text, keep_blank_values=True, errors="strict")
         else:
-            pairs = (part.partition("=")[::2] for part in text.split("&") if part)
+            pairs = [part.partition("=")[::2] for part in text.split("&") if part]
     except ValueError:
         raise Problem(400, "bad_request", "The query string cannot be read") from None
     for name, value in pairs:

@@ -76,7 +76,10 @@ class _Reader:
                 found += [(BODY, name, step) for name, step in steps]
         mistakes.tell()
         found.sort(key=lambda item: item[0])
-        signature.steps = [(name, step, inspect.iscoroutinefunction(step)) for _, name, step in found]
+        made = [(name, step, inspect.iscoroutinefunction(step)) for _, name, step in found]
+        first = next((place for place, item in enumerate(made) if item[2]), len(made))
+        signature.steps = [(name, step) for name, step, _ in made[:first]]
+        signature.waiting = made[first:]
         signature.holds |= signature.kind != "plain"
         return signature
 

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from .answers import (
     BODILESS,
+    JSON_TYPE,
     JsonResponse,
     document_of,
     encode,
@@ -23,7 +24,7 @@ from .answers import (
     send_empty,
     send_json,
 )
-from .call import Call
+from .call import Call, Terms
 from .callables import hints_of, unknown_name
 from .database import Database
 from .dependencies import BodySpec, Context, Parameter, Rule, Signature, read_signature
@@ -31,6 +32,7 @@ from .errors import ConfigError, Mistakes
 from .marks import is_open, marks_of
 from .policy import Policy, PolicyLike, as_policy
 from .routing import Application, convertors_of, header_list
+from .signature import caller
 
 __all__ = [
     "Answer",
@@ -51,7 +53,8 @@ ANSWERS = {
 }
 """These need no import where the program runs: they filter nothing."""
 
-HTML, OCTETS = b"text/html; charset=utf-8", b"application/octet-stream"
+HTML = (b"content-type", b"text/html; charset=utf-8")
+OCTETS = (b"content-type", b"application/octet-stream")
 
 
 @dataclass(slots=True)
@@ -157,6 +160,13 @@ class Operation:
         # Uploads and streams go to whoever reads them; they are not kept in memory for a second reader.
         kept = self.signature.body is not None and not self.signature.uploads
         self.keep = self.limit if kept else min(self.limit, app.settings.max_body)
+        self._make = caller(self.signature)
+        writers = (
+            self._no_body if self.status in BODILESS else self._page if self.spec.html else self._document
+        )
+        self._body_of: Callable[[Any], bytes | None] = writers
+        self._content, self._raw = (HTML, HTML) if self.spec.html else (JSON_TYPE, OCTETS)
+        self._terms = Terms(app, self.name, self.writes, self.limit, self.keep, self.reads, self.database)
         self._describe("{" in path)
 
     def _read_answer(self) -> None:
@@ -205,55 +215,47 @@ class Operation:
     # ---- serve -----------------------------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(
-            self.app, scope, receive, send,
-            action=self.name, writes=self.writes, limit=self.limit, keep=self.keep, reads=self.reads,
-            database=self.database() if self.database is not None else None,
-        )  # fmt: skip
+        call = Call(self._terms, scope, receive, send)
         try:
-            await self._answer(call, scope, receive, send)
+            try:
+                if self.asks:
+                    await admit(call, self.signature, self.rules)
+                result = await self._make(call)
+                if call.opened:
+                    await call.flush()
+                body = None if isinstance(result, Response) else self._body_of(result)
+                if call.opened:
+                    await call.finish()
+            except BaseException as error:
+                await call.abandon(error)
+                raise
+            if isinstance(result, Response):
+                result.raw_headers.extend(item for item in self.headers if item not in result.raw_headers)
+                await result(scope, receive, send)
+            elif body is None:
+                await send_empty(send, self.status, self.headers)
+            else:
+                content = self._raw if body is result else self._content
+                await send_body(send, self.status, content, body, self.headers)
+            if call.background is not None:
+                await call.background()
         finally:
             call.forget()
 
-    async def _answer(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            if self.asks:
-                await admit(call, self.signature, self.rules)
-            result = await self.signature.call(call)
-            if call.opened:
-                await call.flush()
-            body = None if isinstance(result, Response) else self._body_of(result)
-            if call.opened:
-                await call.finish()
-        except BaseException as error:
-            await call.abandon(error)
-            raise
-        if isinstance(result, Response):
-            result.raw_headers.extend(item for item in self.headers if item not in result.raw_headers)
-            await result(scope, receive, send)
-        elif body is None:
-            await send_empty(send, self.status, self.headers)
-        elif isinstance(result, bytes) or self.spec.html:
-            await send_body(send, self.status, HTML if self.spec.html else OCTETS, body, self.headers)
-        else:
-            await send_json(send, self.status, body, self.headers)
-        if call.background is not None:
-            await call.background()
+    def _no_body(self, result: Any) -> bytes | None:
+        if result is not None:
+            raise TypeError(
+                f"{self.where} answers {self.status} without a body, returned {type(result).__name__}"
+            )
+        return None
 
-    def _body_of(self, result: Any) -> bytes | None:
-        if self.status in BODILESS:
-            if result is not None:
-                raise TypeError(
-                    f"{self.where} answers {self.status} without a body, returned {type(result).__name__}"
-                )
-            return None
-        if isinstance(result, bytes):
-            return result
-        if not self.spec.html:
-            return self._encode(result)
-        if not isinstance(result, str):
+    def _page(self, result: Any) -> bytes | None:
+        if not isinstance(result, str | bytes):
             raise TypeError(f"{self.where} answers HTML, and returned {type(result).__name__}; return a str")
-        return result.encode()
+        return result if isinstance(result, bytes) else result.encode()
+
+    def _document(self, result: Any) -> bytes | None:
+        return result if isinstance(result, bytes) else self._encode(result)
 
 
 _UNTOLD = (Any, bytes)

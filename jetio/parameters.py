@@ -71,11 +71,11 @@ def parameter_step(name: str, kind: Any, marker: Marker, adapter: TypeAdapter[An
     """What reads and judges one parameter: a path that does not fit is 404, anything else 422."""
     validate = adapter.validator.validate_python
     many, default = is_list(kind), default_of(marker)
+    if marker.source == "path":
+        return _path_step(name, validate)
     values = _READERS[marker.source](name)
     if marker.source == "header" and not many:
         values = _joined(values)
-    if marker.source == "path":
-        return _path_step(values, validate)
     wrong = _header if marker.source == "header" else _parameter
 
     def step(call: Call) -> Any:
@@ -97,11 +97,10 @@ def parameter_step(name: str, kind: Any, marker: Marker, adapter: TypeAdapter[An
     return step
 
 
-def _path_step(values: Values, validate: Callable[[Any], Any]) -> Step:
+def _path_step(name: str, validate: Callable[[Any], Any]) -> Step:
     def step(call: Call) -> Any:
-        (given,) = values(call)
         try:
-            return validate(given)
+            return validate(call.scope["path_params"][name])
         except PydanticError:
             raise not_found() from None
 
@@ -114,10 +113,6 @@ def _parameter(name: str, code: str, message: str) -> FieldError:
 
 def _header(name: str, code: str, message: str) -> FieldError:
     return FieldError(code, message, header=name)
-
-
-def _from_path(name: str) -> Values:
-    return lambda call: (call.scope["path_params"][name],)
 
 
 def _from_query(name: str) -> Values:
@@ -144,7 +139,6 @@ def _from_cookies(name: str) -> Values:
 
 
 _READERS: Mapping[str, Callable[[str], Values]] = {
-    "path": _from_path,
     "query": _from_query,
     "header": _from_headers,
     "cookie": _from_cookies,

@@ -48,13 +48,14 @@ _CODES: Mapping[int, str] = {
 class ProblemWriter:
     """Renders what was raised (RFC 9457).
 
-    It stands in two places: inside the user's middleware for what is handled, so that CORS and compression
-    apply to it, and outside everything (`outermost`) for what is not, and for what every answer carries.
+    `find` says what answers a request. It stands in two places: inside the user's middleware for what is
+    handled, so that CORS and compression apply to it, and outside everything (`outermost`) for what is not,
+    and for what every answer carries.
     """
 
     def __init__(
         self,
-        app: ASGIApp,
+        find: Callable[[Scope], ASGIApp],
         *,
         handlers: Mapping[Any, ExceptionHandler],
         pages: Mapping[int, ErrorPage],
@@ -62,27 +63,26 @@ class ProblemWriter:
         limit: Callable[[Scope], int],
         outermost: bool,
     ) -> None:
-        self.app, self.handlers, self.pages = app, handlers, pages
+        self.find, self.handlers, self.pages = find, handlers, pages
         self.fault, self.limit, self.outermost = fault, limit, outermost
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await (self._converse if scope["type"] == "websocket" and self.outermost else self.app)(
-                scope, receive, send
-            )
+            conversation = scope["type"] == "websocket" and self.outermost
+            await (self._converse if conversation else self.find(scope))(scope, receive, send)
             return
         started, outermost = False, self.outermost
 
-        async def watched(message: Message) -> None:
+        def watched(message: Message) -> Awaitable[None]:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
                 if outermost:
                     _add_nosniff(message)
-            await send(message)
+            return send(message)
 
         try:
-            await self.app(scope, receive, watched)
+            await self.find(scope)(scope, receive, watched)
         except ClientDisconnect:
             return  # nobody is there to be answered
         except Exception as error:
@@ -162,7 +162,7 @@ class ProblemWriter:
 
         code, reason = 1000, ""
         try:
-            await self.app(scope, received, watched)
+            await self.find(scope)(scope, received, watched)
         except WebSocketDisconnect:
             return  # the client has gone
         except Exception as error:

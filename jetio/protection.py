@@ -8,7 +8,7 @@ from typing import Any
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .call import Call
+from .call import Call, Terms
 from .errors import ConfigError
 from .marks import is_open
 from .operation import HandlerContext
@@ -27,6 +27,7 @@ class Protection:
     def build(self, app: Application, routes: Iterable[BaseRoute]) -> None:
         """Close the endpoints that know of no rules; raises ConfigError for an open path that is not there."""
         self.app = app
+        self._terms = Terms(app, "", writes=False, limit=app.settings.max_body)
         self.rule = self.rule.bind(HandlerContext(app))
         routes = list(routes)
         for route in routes:
@@ -61,7 +62,7 @@ class Protection:
         self, answer: ASGIApp | Callable[..., Awaitable[None]], scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Identify and decide, then answer; nothing is held meanwhile, and nothing of the body is read."""
-        call = Call(self.app, scope, receive, send, action="", writes=False, limit=self.app.settings.max_body)
+        call = Call(self._terms, scope, receive, send)
         try:
             try:
                 await call.ask(self.rule)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, unquote
@@ -28,7 +28,7 @@ from starlette.routing import (
     compile_path,
     replace_params,
 )
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import ConfigError, Problem, not_found
 
@@ -220,13 +220,14 @@ def without_body(send: Send) -> Send:
 
 def path_of(scope: Scope) -> str:
     """The decoded path below the mount, in which an encoded slash is not yet a slash."""
+    path: str = scope["path"]
     raw: bytes = scope.get("raw_path") or b""
+    root: str = scope.get("root_path", "")
     if b"%" in raw and b"%2f" in raw.lower():
-        path: str = scope["path"]
         kept = "/".join(_decoded(part) for part in raw.partition(b"?")[0].decode("latin-1").split("/"))
         if kept.replace(ENCODED_SLASH, "/") == path:  # else a middleware has changed the path
-            return _below(scope.get("root_path", ""), kept)
-    return _below(scope.get("root_path", ""), scope["path"])
+            path = kept
+    return _below(root, path) if root else path
 
 
 def _below(root: str, path: str) -> str:
@@ -277,6 +278,16 @@ class _Node:
         if self.any is not None:
             self.any.find(segments, place + 1, found)
 
+    def reached(self, segments: Sequence[str]) -> Iterator[int]:
+        """The numbers of all routes that paths of these segments, and one more, may lead to."""
+        yield from (number for number, _ in self.rest)
+        below = [self.literals.get(segments[0])] if segments else list(self.literals.values())
+        for node in (*below, self.any):
+            if node is not None and segments:
+                yield from node.reached(segments[1:])
+            elif node is not None:
+                yield from (number for number, _ in node.ends)
+
 
 def _takes_rest(route: BaseRoute, segment: str) -> bool:
     """Whether a parameter in this segment may hold slashes."""
@@ -291,7 +302,9 @@ Guard = Callable[[BaseRoute, Scope, Receive, Send], Awaitable[None]]
 
 
 class JetioRouter(Router):
-    """Starlette's router with a table in front: literal paths at once, else the routes of a path's shape."""
+    """Starlette's router with a table in front: literal paths and `/items/{id}` at once, else the routes of a
+    path's shape.
+    """
 
     guard: Guard | None = None
     """What stands before mounts and other routes that know no rules."""
@@ -299,6 +312,7 @@ class JetioRouter(Router):
     def __init__(self, routes: Sequence[BaseRoute] | None = None, **options: Any) -> None:
         super().__init__(routes, **options)
         self._literal: dict[str, PathRoute] = {}
+        self._items: dict[str, tuple[PathRoute, str]] = {}
         self._table = _Node()
         self._indexed = -1
 
@@ -312,6 +326,15 @@ class JetioRouter(Router):
         for number, route in enumerate(self.routes):
             if not (isinstance(route, PathRoute) and route.literal):
                 _place(self._table, number, route)
+        self._items = dict(self._first_items())
+
+    def _first_items(self) -> Iterator[tuple[str, tuple[PathRoute, str]]]:
+        """By the path before it, each route with one text at its end that nothing registered earlier can take."""
+        for number, route in enumerate(self.routes):
+            start, name = _item(route)
+            if name and min(self._table.reached(start.split("/")[1:-1])) == number:
+                assert isinstance(route, PathRoute)  # noqa: S101 - no other kind is an item
+                yield start, (route, name)
 
     def candidates(self, path: str) -> list[BaseRoute]:
         """The routes that may match: the literal one, then those of the path's shape as registered."""
@@ -332,23 +355,34 @@ class JetioRouter(Router):
         return None
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self.lifespan(scope, receive, send)
-            return
+        await self.find(scope)(scope, receive, send)
+
+    def find(self, scope: Scope) -> ASGIApp:
+        """What answers a request: its endpoint where the path alone leads there, else the search for it."""
         if self._indexed != len(self.routes):
             self.index()
-        path = path_of(scope)
+        method = scope.get("method", "HEAD")
+        if method == "HEAD":  # or no request
+            return self.lifespan if scope["type"] == "lifespan" else self._search
+        path, given = path_of(scope), {}
         route = self._literal.get(path)
-        method = scope.get("method", "WEBSOCKET")
-        endpoint = route.endpoints.get(method) if route is not None and method != "HEAD" else None
+        if route is None:
+            cut = path.rfind("/") + 1
+            start, last = path[:cut], path[cut:]
+            if start not in self._items or not last or "\0" in last or ENCODED_SLASH in last:
+                return self._search
+            route, name = self._items[start]
+            given = {name: last}
+        endpoint = route.endpoints.get(method)
         if endpoint is None:
-            await self._search(path, scope, receive, send)
-            return
+            return self._search
         scope["route"] = route
-        scope.setdefault("path_params", {})
-        await endpoint(scope, receive, send)
+        outer = scope.get("path_params")
+        scope["path_params"] = {**outer, **given} if outer else given
+        return endpoint
 
-    async def _search(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _search(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = path_of(scope)
         partial: list[BaseRoute] = []
         for route in self.candidates(path):
             match, child = _match(route, path, scope)
@@ -394,6 +428,17 @@ def _place(table: _Node, number: int, route: BaseRoute) -> None:
         table.add(number, route, (), whole=False)  # a Host, or a kind of its own: it must look for itself
     else:
         table.add(number, route, path.split("/")[1:], whole=known)
+
+
+def _item(route: BaseRoute) -> tuple[str, str]:
+    """The literal beginning of `/items/{id}` and the name of what follows; of other routes no name."""
+    if not isinstance(route, PathRoute) or [type(item) for item in route.param_convertors.values()] != [
+        StringConvertor
+    ]:
+        return "", ""
+    (name,) = route.param_convertors
+    start, _, last = route.path_format.rpartition("/")
+    return (f"{start}/", name) if last == f"{{{name}}}" else ("", "")
 
 
 def _match(route: BaseRoute, path: str, scope: Scope) -> tuple[Match, Scope]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -20,7 +20,19 @@ from .errors import FieldError, ValidationError
 from .parameters import Parameter, Step
 from .policy import Policy
 
-__all__ = ["BODY", "FIRST", "HOLDING", "LOGINS", "Kind", "Login", "Make", "Rule", "Signature", "invoker"]
+__all__ = [
+    "BODY",
+    "FIRST",
+    "HOLDING",
+    "LOGINS",
+    "Kind",
+    "Login",
+    "Make",
+    "Rule",
+    "Signature",
+    "caller",
+    "invoker",
+]
 
 Kind = Literal["plain", "generator", "async generator"]
 Login = Literal["", "optional", "required"]
@@ -41,12 +53,13 @@ FIRST, BODY, HOLDING = 0, 1, 2
 
 @dataclass(slots=True)
 class Signature:
-    """What a callable needs, and how to make it."""
+    """What a callable needs, and how to make it: `steps` in order, `waiting` from the first step that waits."""
 
     function: Callable[..., Any]
     is_async: bool
     kind: Kind
-    steps: list[tuple[str, Step, bool]] = field(default_factory=list)
+    steps: list[tuple[str, Step]] = field(default_factory=list)
+    waiting: list[tuple[str, Step, bool]] = field(default_factory=list)
     parameters: list[Parameter] = field(default_factory=list)
     rules: list[Rule] = field(default_factory=list)
     wanted: list[Wanted] = field(default_factory=list)
@@ -61,28 +74,58 @@ class Signature:
         """Whether files come with the body."""
         return holds_files(self.wanted)
 
+    def ready(self, call: Call, wrong: list[ValidationError]) -> dict[str, Any]:
+        """The arguments up to the first that waits."""
+        made: dict[str, Any] = {}
+        for name, step in self.steps:
+            try:
+                made[name] = step(call)
+            except ValidationError as problem:
+                wrong.append(problem)
+        return made
+
     async def arguments(self, call: Call) -> dict[str, Any]:
         """The arguments; raises one 422 that lists everything that is wrong with them."""
-        made: dict[str, Any] = {}
         wrong: list[ValidationError] = []
-        for name, step, waits in self.steps:
+        made = self.ready(call, wrong)
+        for name, step, waits in self.waiting:
             try:
                 made[name] = await step(call) if waits else step(call)
             except ValidationError as problem:
                 wrong.append(problem)
-        if not wrong:
-            return made
-        if len(wrong) == 1:
-            raise wrong[0]
-        raise ValidationError(dict.fromkeys(error for problem in wrong for error in problem.errors))
+        if wrong:
+            raise _together(wrong)
+        return made
 
-    async def call(self, call: Call) -> Any:
-        """Make the arguments and call: on the loop when it is async, in a thread when it is not."""
-        arguments = await self.arguments(call) if self.steps else {}
-        if self.is_async:
-            return await self.function(**arguments)
-        result = await run_in_threadpool(self.function, **arguments)
+
+def _together(wrong: Sequence[ValidationError]) -> ValidationError:
+    if len(wrong) == 1:
+        return wrong[0]
+    return ValidationError(dict.fromkeys(error for problem in wrong for error in problem.errors))
+
+
+def caller(plan: Signature) -> Make:
+    """What makes the arguments and calls: on the loop when it is async, in a thread when it is not."""
+    function = plan.function
+
+    def at_once(call: Call) -> Awaitable[Any]:
+        wrong: list[ValidationError] = []
+        arguments = plan.ready(call, wrong)
+        if wrong:
+            raise _together(wrong)
+        awaited: Awaitable[Any] = function(**arguments)
+        return awaited
+
+    async def waiting(call: Call) -> Any:
+        return await function(**await plan.arguments(call))
+
+    async def threaded(call: Call) -> Any:
+        result = await run_in_threadpool(function, **await plan.arguments(call))
         return await result if isinstance(result, Awaitable) else result
+
+    if not plan.is_async:
+        return threaded
+    return waiting if plan.waiting else at_once if plan.steps else lambda call: function()
 
 
 def invoker(plan: Signature) -> Make:
@@ -95,7 +138,7 @@ def invoker(plan: Signature) -> Make:
         return lambda call: _enter(plan, call, lambda **arguments: _threaded(halves(**arguments)))
     if inspect.isclass(plan.function) and issubclass(plan.function, BaseModel):
         return lambda call: _model(plan, call)
-    return plan.call
+    return caller(plan)
 
 
 async def _enter(plan: Signature, call: Call, manager: Callable[..., Any]) -> Any:

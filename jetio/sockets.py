@@ -8,11 +8,12 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from .call import Call
+from .call import Call, Terms
 from .errors import Problem
 from .operation import OperationSpec, admit, read_handler
 from .policy import PolicyLike
 from .routing import Application
+from .signature import caller
 from .watched import Watched
 
 __all__ = ["SocketOperation"]
@@ -45,18 +46,20 @@ class SocketOperation:
         self.signature, self.rules = read_handler(
             self.handler, self.policy, app, self.method, path, where, app.default_rule(self)
         )
+        self._make = caller(self.signature)
+        self._terms = Terms(app, self.name, writes=False, limit=app.settings.max_body)
         self.spec.rules = [rule.policy for rule in self.rules]
         self.spec.needs_login = self.signature.login == "required"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         watched = Watched(receive, send, lambda: self._refusal(scope, receive, send))
-        call = self._call(scope, watched.receive, watched.send)
+        call = Call(self._terms, scope, watched.receive, watched.send)
         error: BaseException | None = None
         try:
             await admit(call, self.signature, self.rules)
             if call.principal is not None:
                 watched.begin()
-            await self.signature.call(call)
+            await self._make(call)
         except BaseException as raised:
             error = raised
             raise
@@ -67,14 +70,9 @@ class SocketOperation:
             finally:
                 call.forget()
 
-    def _call(self, scope: Scope, receive: Receive, send: Send) -> Call:
-        return Call(
-            self.app, scope, receive, send, action=self.name, writes=False, limit=self.app.settings.max_body
-        )
-
     async def _refusal(self, scope: Scope, receive: Receive, send: Send) -> Problem | None:
         """Why the caller would not be let in now; a database that is away refuses nobody."""
-        call = self._call(scope, receive, send)
+        call = Call(self._terms, scope, receive, send)
         try:
             await admit(call, self.signature, self.rules)
         except Problem as problem:

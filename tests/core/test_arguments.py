@@ -17,7 +17,7 @@ from starlette.convertors import CONVERTOR_TYPES, Convertor, register_url_conver
 from starlette.datastructures import State
 
 from jetio import Cookie, Header, Jetio, JsonResponse, Path, Query, Request
-from jetio.call import Call
+from jetio.call import Call, Terms
 from tests.core.apps import ask, errors, make_app
 
 if TYPE_CHECKING:
@@ -343,7 +343,7 @@ def test_the_query_is_read_as_everybody_reads_it(query: list[tuple[str, str]], r
         for name, value in parse_qsl(text, keep_blank_values=True):
             read.setdefault(name, []).append(value)
         scope = {"type": "http", "query_string": text.encode("latin-1")}
-        call = Call(make_app(), scope, no_message, no_message, action="", writes=False, limit=0)
+        call = Call(Terms(make_app(), "", writes=False, limit=0), scope, no_message, no_message)
         assert call.query == read
 
 

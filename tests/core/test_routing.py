@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given, settings
@@ -46,13 +47,18 @@ def scope_of(method: str, path: str) -> dict[str, Any]:
 
 def outcome(serve: Callable[[Any, Any, Any], Coroutine[Any, Any, None]], method: str, path: str) -> Any:
     """What was answered, or which problem was raised, with its Allow."""
+    return outcome_of(serve, scope_of(method, path))
+
+
+def outcome_of(serve: Callable[[Any, Any, Any], Coroutine[Any, Any, None]], scope: dict[str, Any]) -> Any:
+    """`outcome` of a request that is not as simple."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
 
     try:
-        run(serve(scope_of(method, path), None, send))
+        run(serve(scope, None, send))
     except Problem as problem:
         return problem.status, problem.headers.get("Allow")
     return sent[0]["answer"] if sent[0]["type"] == "found" else (sent[0]["status"], dict(sent[0]["headers"]))
@@ -130,6 +136,37 @@ def test_the_table_finds_what_looking_at_every_route_finds(table: list[Any], pat
     routes = [route_of(number, *item) for number, item in enumerate(table)]
     router = JetioRouter(routes)
     assert outcome(router.app, method, path) == linear(routes, method, path)
+
+
+ITEMS = ["/a/{x}", "/a/{y}", "/{x}", "/a/b", "/a/{x:int}", "/a/b{x}", "/{x}/{y}", "/{x:path}", "/a/{x}/b"]
+PARTS = ["a", "b", "7", "", "b%2Fc", "%00", "%C3%A9", "a%20b", "%EF%B7%90"]
+PATHS = ["", *(f"/{one}" for one in PARTS), *(f"/{one}/{two}" for one in PARTS for two in PARTS), "/a/b/c"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(table=st.lists(st.tuples(kinds, st.sampled_from(ITEMS), methods), min_size=1, max_size=4))
+def test_an_item_is_found_as_the_search_finds_it(table: list[Any]) -> None:
+    """The same endpoint, values, problem and redirect, whatever is encoded in the path, below a mount as well."""
+    router = JetioRouter([route_of(number, *item) for number, item in enumerate(table)])
+    router.index()
+    for raw, method, below in itertools.product(PATHS, METHODS, ({}, BELOW)):
+        raw_path = below.get("root_path", "") + raw
+        scope = {**scope_of(method, "/"), "path": unquote(raw_path), "raw_path": raw_path.encode(), **below}
+        assert outcome_of(router.app, dict(scope)) == outcome_of(router._search, dict(scope)), (raw, method)
+
+
+BELOW = {"root_path": "/m", "path_params": {"tenant": "t", "x": "outer"}}
+
+
+def test_an_item_is_not_searched_for() -> None:
+    """Its endpoint is known by what stands before it, unless something registered earlier may take the path."""
+    item, rival = route_of(0, "own", "/a/{id}", ["GET"]), route_of(1, "own", "/{x}/b", ["GET"])
+    assert isinstance(item, PathRoute)
+    endpoint = item.endpoints["GET"]
+    assert JetioRouter([item, rival]).find(scope_of("GET", "/a/c")) is endpoint
+    assert JetioRouter([rival, item]).find(scope_of("GET", "/a/c")) is not endpoint
+    assert JetioRouter([Mount("/a", make_app()), item]).find(scope_of("GET", "/a/c")) is not endpoint
+    assert JetioRouter([Mount("/b", make_app()), item]).find(scope_of("GET", "/a/c")) is endpoint
 
 
 # ---- how much is looked at -----------------------------------------------------------------------
