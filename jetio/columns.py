@@ -182,8 +182,13 @@ class JsonDocument(TypeDecorator[Any]):
             self._adapter = TypeAdapter(self.annotation)
         return self._adapter
 
+    def written(self, value: Any) -> Any:
+        """The document in JSON's types. A set is put in order: its own differs from process to process."""
+        document = self.adapter.dump_python(value, mode="json")
+        return sorted(document, key=str) if isinstance(value, set | frozenset) else document
+
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        return None if value is None else self.adapter.dump_python(value, mode="json")
+        return None if value is None else self.written(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         return None if value is None else self.adapter.validate_python(value)

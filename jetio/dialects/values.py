@@ -26,7 +26,7 @@ def json_form(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
     if isinstance(kind, Duration | Interval):
         return _optional(duration)
     if isinstance(kind, JsonDocument):
-        return _optional(lambda value: kind.adapter.dump_python(value, mode="json"))
+        return _optional(kind.written)
     if isinstance(kind, UtcDateTime):
         return None
     if isinstance(kind, TypeDecorator):

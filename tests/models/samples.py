@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import sqlalchemy as sa
 from pydantic import AwareDatetime, BaseModel, EmailStr, Field, HttpUrl, IPvAnyAddress, SecretStr
-from sqlalchemy.orm import Mapped, deferred, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from jetio import JetioModel
 from tests.registries import own_registry
@@ -50,7 +50,7 @@ class Place(BaseModel):
     since: dt.date | None = None
 
 
-class Sample(Model):
+class Columns:
     """One column for each type that an annotation or SQLAlchemy names; all of them nullable."""
 
     text: Mapped[str | None]
@@ -103,11 +103,16 @@ class Sample(Model):
     places: Mapped[list[Place] | None]
     tags: Mapped[set[str] | None]
     renamed: Mapped[str | None] = mapped_column("other_name")
-    later: Mapped[str | None] = deferred(mapped_column(sa.Text))
+    later: Mapped[str | None] = mapped_column(sa.Text, deferred=True)
     json: Mapped[str | None]
     copy: Mapped[int | None]
     schema: Mapped[str | None]
     model_config_: Mapped[str | None] = mapped_column("model_config")
     model_fields: Mapped[str | None]
+
+
+class Sample(Columns, Model):
+    """A row of all columns."""
+
     owner_id: Mapped[int | None] = mapped_column(sa.ForeignKey("owners.id"))
     owner: Mapped[Owner | None] = relationship("Owner")
