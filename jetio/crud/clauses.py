@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import BindParameter, ColumnElement, Executable, false
 from sqlalchemy.sql import visitors
-from sqlalchemy.sql.cache_key import CacheKey
 
 from ..database import Database
 from ..dialects import Query
 from ..policy import ALLOW, AllowWhere, Decision, Deny
 
 __all__ = ["clause_of", "fingerprint", "scopes_of", "shaped"]
-
-
-# Rules that keep their clauses have them told apart once.
-_shapes: WeakKeyDictionary[ColumnElement[Any], CacheKey] = WeakKeyDictionary()
 
 
 def clause_of(decision: Decision | None) -> ColumnElement[bool] | None:
@@ -38,12 +32,9 @@ def fingerprint(
         if clause is None:
             keys.append(None)
             continue
-        found = _shapes.get(clause)
+        found = clause._generate_cache_key()  # kept with the clause, as rules keep their clauses
         if found is None:
-            found = clause._generate_cache_key()
-            if found is None:
-                return None, _all_binds(clauses)
-            _shapes[clause] = found
+            return None, _all_binds(clauses)
         keys.append(found.key)
         binds.extend(found.bindparams)
     return tuple(keys), binds
