@@ -69,6 +69,7 @@ _SAMPLE_KEY = re.compile(
 _TUTORIAL_KEY = "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7"
 
 _LONGEST = 8192
+_KEPT_HEADERS = 16  # those of our own tokens: one for each key, and as libraries of others spell them
 # jose's base64 skips what is not in its alphabet, so one token could be written in endless ways.
 _THREE_SEGMENTS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII).fullmatch
 _HEADER_TYPES = frozenset({"jwt", "at+jwt"})
@@ -135,6 +136,7 @@ class TokenCodec:
         pairs = list(self._pairs.values())
         self._pairs.update({pair.header["kid"]: pair for pair in pairs if pair.header})
         self.public_keys = [_published(key) for key in pairs if key.algorithm in PUBLIC_ALGORITHMS]
+        self._headers: dict[str, _KeyPair] = {}
         self._issuer = issuer
         self._audience = audience
         self._leeway = leeway
@@ -166,8 +168,15 @@ class TokenCodec:
 
     def _open(self, token: str) -> dict[str, Any]:
         """The claims as they were signed."""
-        key = self._key_for(jws.get_unverified_header(token))
-        return _open(token, key.verifying, key.algorithm)
+        header = token.partition(".")[0]
+        known = self._headers.get(header)
+        key = known or self._key_for(_header_in(header))
+        claims = _open(token, key.verifying)
+        if (
+            known is None and len(self._headers) < _KEPT_HEADERS
+        ):  # signed by a key of ours, so nobody can fill it
+            self._headers[header] = key
+        return claims
 
     def _key_for(self, header: Mapping[str, Any]) -> _KeyPair:
         key = self._pairs.get(header.get("kid"))
@@ -204,12 +213,9 @@ def read_unverified(token: str | None) -> Unverified:
     """A token before its signature is looked at; raises TokenError for what is none."""
     token = _formed(token)
     try:
-        header = jws.get_unverified_header(token)
-        claims = _STRICT_JSON.decode(jws.get_unverified_claims(token).decode())
+        header, claims = _header_in(token.partition(".")[0]), _claims_in(token)
     except _UNREADABLE as error:
         raise TokenError("it cannot be read") from error
-    if not isinstance(claims, dict):
-        raise TokenError("the claims are no JSON object")
     return Unverified(token, header, claims)
 
 
@@ -217,7 +223,7 @@ def open_token(given: Unverified, key: jwk.Key, algorithm: str) -> dict[str, Any
     """The claims that this key has signed with this algorithm; otherwise TokenError."""
     try:
         _judge_header(given.header, algorithm)
-        return _open(given.token, key, algorithm)
+        return _open(given.token, key)
     except _UNREADABLE as error:
         raise TokenError("it cannot be read, or the signature is wrong") from error
 
@@ -255,12 +261,30 @@ def _judge_header(header: Mapping[str, Any], algorithm: str) -> None:
         raise TokenError("the header's `typ` is another kind of token")
 
 
-def _open(token: str, key: jwk.Key, algorithm: str) -> dict[str, Any]:
-    _refuse_other_spelling(token)
-    claims = _STRICT_JSON.decode(jws.verify(token, key, [algorithm]).decode())
-    if not isinstance(claims, dict):
-        raise TokenError("the claims are no JSON object")
-    return claims
+def _open(token: str, key: jwk.Key) -> dict[str, Any]:
+    """The claims that this key has signed, with the algorithm that it is for."""
+    signed, _, signature = token.encode().rpartition(b".")
+    given = base64url_decode(signature)
+    if base64url_encode(given) != signature:  # the unused bits of its last character are zero
+        raise TokenError("the signature is not written as it should be")
+    if not key.verify(signed, given):
+        raise TokenError("the signature is wrong")
+    return _claims_in(token)
+
+
+def _header_in(segment: str) -> dict[str, Any]:
+    return _object_in(segment, "header")
+
+
+def _claims_in(token: str) -> dict[str, Any]:
+    return _object_in(token.split(".")[1], "claims")
+
+
+def _object_in(segment: str, what: str) -> dict[str, Any]:
+    found = _STRICT_JSON.decode(base64url_decode(segment.encode()).decode())
+    if not isinstance(found, dict):
+        raise TokenError(f"the {what} is no JSON object")
+    return found
 
 
 # ---- keys --------------------------------------------------------------------------------------------------
@@ -383,13 +407,6 @@ def _refuse_unwritable(claims: Mapping[str, Any]) -> None:
         raise ValueError(f"these claims are written for you, leave them out: {', '.join(sorted(taken))}")
     if not isinstance(claims.get("sub"), str) or not claims["sub"]:
         raise ValueError("`sub` must be a text: str(user.id)")
-
-
-def _refuse_other_spelling(token: str) -> None:
-    """One signature is written in one way: the unused bits of its last character are zero."""
-    signature = token.rpartition(".")[2].encode()
-    if base64url_encode(base64url_decode(signature)) != signature:
-        raise TokenError("the signature is not written as it should be")
 
 
 def _date(claims: Mapping[str, Any], name: str) -> float:

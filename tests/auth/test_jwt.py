@@ -17,9 +17,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jose import JOSEError, jwk, jws
 
 from jetio import ConfigError
-from jetio_auth.jwt import ALGORITHMS, RESERVED_CLAIMS, SigningKey, TokenCodec, TokenError, check_key
+from jetio_auth.jwt import (
+    ALGORITHMS,
+    RESERVED_CLAIMS,
+    SigningKey,
+    TokenCodec,
+    TokenError,
+    check_key,
+    open_token,
+    read_unverified,
+)
 
 SECRET = "Jb3oNq7zKcVw5mTtXh1uRy8pLd6sGf2e0aQi4vBnMxZk9YrCjWoEgUhPlSaDf3T5"
 OTHER_SECRET = SECRET[::-1]
@@ -302,6 +312,81 @@ def test_a_letter_outside_ascii_is_refused() -> None:
     """Letters and digits of other scripts are none of base64's."""
     refusal("\uff41.b.c")
     refusal("\u0661.b.c")
+
+
+# What jose says
+
+
+WRITTEN = st.sampled_from([json.dumps(GOOD_HEADER), '{"typ":"JWT", "alg":"HS256"}', '{"alg":"HS256"}'])
+ODD_HEADERS = st.sampled_from(
+    [
+        '{"alg":"none"}', '{"alg":"HS512"}', '{"alg":"RS256","alg":"HS256"}', '{"alg":"HS256","alg":"none"}',
+        '{"alg":"HS256","crit":["exp"]}', '{"alg":"HS256","kid":NaN}', '["HS256"]', '{"alg":["HS256"]}', "{",
+    ]
+)  # fmt: skip
+SIGNATURES = st.sampled_from(["right", "other", "cut", "longer", "twin", "padded", "empty", "sha512"])
+
+
+def signed_so(signed: str, how: str) -> str:
+    """A signature, right or wrong in this way, as it is written."""
+    digest = hmac.digest((OTHER_SECRET if how == "other" else SECRET).encode(), signed.encode(), "sha256")
+    if how == "sha512":
+        digest = hmac.digest(SECRET.encode(), signed.encode(), "sha512")
+    text = segment({"cut": digest[:-1], "longer": digest + b"\0"}.get(how, digest))
+    return {"twin": f"{text[:-1]}{chr(ord(text[-1]) + 1)}", "padded": f"{text}=", "empty": ""}.get(how, text)
+
+
+def jose_reads(token: str) -> dict[str, Any] | None:
+    """The claims that python-jose finds in a token with the one algorithm; None where it refuses."""
+    try:
+        claims = json.loads(jws.verify(token, SECRET, ["HS256"]))
+    except (JOSEError, ValueError):
+        return None
+    return claims if isinstance(claims, dict) else None
+
+
+@UNHURRIED
+@given(
+    header=WRITTEN | ODD_HEADERS,
+    claims=st.just(json.dumps(GOOD_CLAIMS))
+    | st.sampled_from(['{"sub":"1","sub":"7"}', "[]", "", "{"])
+    | JSON_TEXT,
+    how=st.just("right") | SIGNATURES,
+    tail=st.sampled_from(["", "A", "=", "\n", ".", "-"]),
+)
+def test_nothing_is_read_that_jose_does_not_read(header: str, claims: str, how: str, tail: str) -> None:
+    """What the signature covers is found as python-jose finds it, and python-jose refuses no token that is read."""
+    signed = f"{segment(header.encode())}.{segment(claims.encode())}{tail}"
+    token = f"{signed}.{signed_so(signed, how)}"
+    try:
+        read = open_token(read_unverified(token), jwk.construct(SECRET, "HS256"), "HS256")
+    except TokenError:
+        plain = (how, tail, header) == ("right", "", json.dumps(GOOD_HEADER))
+        assert not plain or jose_reads(token) is None
+        return
+    assert read == jose_reads(token)
+
+
+def test_a_header_that_was_signed_before_proves_nothing() -> None:
+    """A codec that has read a token judges the next one of the same header by its own signature and claims."""
+    reader = codec()
+    good = reader.decode(with_claims())
+    head, claims, signature = with_claims().split(".")
+    for _ in range(2):
+        refusal(f"{head}.{claims}.{signature[::-1]}", reader)
+        refusal(f"{head}.{segment(json.dumps(GOOD_CLAIMS | {'sub': '8'}).encode())}.{signature}", reader)
+        refusal(forge(GOOD_HEADER, GOOD_CLAIMS, OTHER_SECRET), reader)
+        assert refusal(with_claims(exp=SECOND - 60), reader).expired
+        refusal(with_header(alg="none"), reader)
+    assert reader.decode(with_claims()) == good
+
+
+def test_headers_of_any_number_are_read() -> None:
+    """However many spellings of a header have been signed, each is judged."""
+    reader = codec()
+    for number in range(40):
+        assert reader.decode(with_header(n=number))["sub"] == "7"
+        refusal(with_header(n=number, crit=["exp"]), reader)
 
 
 # Header
