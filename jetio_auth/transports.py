@@ -29,9 +29,16 @@ class BearerTransport:
         """Whether it is `Authorization: Bearer`, which every tool knows."""
         return self._header == b"authorization" and self._prefix == "bearer"
 
+    def holds(self, connection: HTTPConnection, part: bytes) -> bool:
+        """Whether such a header has this in it: a look that refuses nothing."""
+        return any(part in value for value in self._values(connection))
+
+    def _values(self, connection: HTTPConnection) -> list[bytes]:
+        return [value for name, value in connection.scope["headers"] if name == self._header]
+
     def read(self, connection: HTTPConnection) -> str | None:
         """The token, None when there is none; raises 401 for a header that is something else."""
-        given = [value for name, value in connection.scope["headers"] if name == self._header]
+        given = self._values(connection)
         if not given:
             return None
         if len(given) > 1:

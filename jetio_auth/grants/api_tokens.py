@@ -93,13 +93,13 @@ class ApiTokens:
 
     # ---- of a request --------------------------------------------------------------------------------------
 
-    async def find(self, token: str, work: UnitOfWork) -> Presented | None:
-        """What is stored of this token: one statement, whether or not there is such a token."""
-        query = self._query("find")
-        rows = query.decode(await work.run_alone(query, {"hash_": digest(token)}))
-        if not rows:
-            return None
-        token_id, name, scopes, epoch, created, expires, used, *row = rows[0]
+    async def find(self, hashed: str, work: UnitOfWork) -> Any:
+        """What is stored of the token with this hash: one statement, whether or not there is such a token."""
+        return await work.run_alone(self._query("find"), {"hash_": hashed})
+
+    def read(self, found: Any) -> Presented:
+        """The one row of what was found."""
+        [[token_id, name, scopes, epoch, created, expires, used, *row]] = self._query("find").decode(found)
         account = self._context.facts.account(row)
         return Presented(token_id, name, frozenset(scopes.split()), epoch, created, expires, used, account)
 

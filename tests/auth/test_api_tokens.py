@@ -19,6 +19,7 @@ from jetio import Authenticator, ConfigError, Jetio, Principal, SecurityContext
 from jetio.dialects import sqlite_driver
 from jetio_auth import AuthRouter, JWTConfig, Lockout, requires_scope
 from jetio_auth.backends import ApiTokenAuthenticator
+from jetio_auth.backends import api_tokens as remembering
 from tests.auth.forum import PASSWORD, Person, Site, User, bearer, call, new_app, serving
 
 TABLE = "jetio_auth_users_api_tokens"
@@ -244,6 +245,29 @@ def test_a_token_has_the_rights_of_its_account(quick: Site) -> None:
     assert use(quick, order(ann, "*")["token"], "GET", "/admins").status_code == 403
     quick.change(admin, is_admin=False)
     assert use(quick, token, "GET", "/admins").status_code == 403
+
+
+def test_a_token_that_was_seen_before_is_asked_about_all_the_same(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request has the account and the token of now, however often it came; how many are remembered is bounded."""
+    monkeypatch.setattr(remembering, "_REMEMBERED", 2)
+    ann = site.admin()
+    made = [order(ann, "posts:write") for _ in range(4)]
+    tokens = [one["token"] for one in made]
+    for token in tokens * 3:
+        assert use(site, token, "POST", "/articles").json()["who"] == ann.username
+        assert use(site, token, "GET", "/admins").status_code == 200
+    site.change(ann, is_admin=False)
+    assert {use(site, token, "GET", "/admins").status_code for token in tokens * 2} == {403}
+    site.change(ann, is_active=False)
+    assert {code(use(site, token), 401) for token in tokens * 2} == {"token_revoked"}
+    site.change(ann, is_active=True)
+    assert {use(site, token).status_code for token in tokens * 2} == {200}
+    assert ann.delete(f"/tokens/{made[3]['id']}").status_code == 204
+    assert [use(site, token).status_code for token in tokens] == [200, 200, 200, 401]
+    with time_machine.travel(time.time() + 91 * 86400, tick=False):
+        assert {code(use(site, token), 401) for token in tokens[:3]} == {"token_expired"}
 
 
 @pytest.mark.parametrize(
