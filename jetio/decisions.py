@@ -26,7 +26,20 @@ from sqlalchemy.types import NullType
 from .errors import Problem, forbidden, unauthenticated
 from .principal import Principal
 
-__all__ = ["ALLOW", "Allow", "AllowWhere", "Clause", "Decision", "Deny", "both", "either", "negated"]
+__all__ = [
+    "ALLOW",
+    "Allow",
+    "AllowWhere",
+    "Clause",
+    "Combinations",
+    "Decision",
+    "Deny",
+    "both",
+    "either",
+    "negated",
+]
+
+_KEPT = 1000
 
 Clause = ColumnElement[bool] | SQLColumnExpression[bool]
 
@@ -35,6 +48,9 @@ class Decision:
     """Allow, Deny or AllowWhere."""
 
     __slots__ = ()
+
+    lasting: bool = False
+    """Whether the rule gives this very object again, so that what is made of it is worth keeping."""
 
 
 class Allow(Decision):
@@ -71,13 +87,17 @@ class Deny(Decision):
 
 
 class AllowWhere(Decision):
-    """The rows for which `clause` is true; a row as written must satisfy `check` (by default the clause)."""
+    """The rows for which `clause` is true; a row as written must satisfy `check` (by default the clause).
 
-    __slots__ = ("check", "clause")
+    `lasting` is for a rule that keeps its decisions and gives this one again: what is made of it is kept then, too.
+    """
 
-    def __init__(self, clause: Clause, check: Clause | None = None) -> None:
+    __slots__ = ("check", "clause", "lasting")
+
+    def __init__(self, clause: Clause, check: Clause | None = None, *, lasting: bool = False) -> None:
         self.clause = _condition(clause)
         self.check = self.clause if check is None else _condition(check)
+        self.lasting = lasting
 
     def __repr__(self) -> str:
         return f"AllowWhere({self.clause})"
@@ -99,6 +119,7 @@ class _Combined(AllowWhere):
     def __init__(self, join: Callable[..., ColumnElement[bool]], *parts: AllowWhere) -> None:
         self.join, self.parts = join, parts
         self.clause = join(*(part.clause for part in parts))
+        self.lasting = all(part.lasting for part in parts)
         same = all(part.check is part.clause for part in parts)
         self.check = self.clause if same else join(*(part.check for part in parts))
         self.plain: bool = join is and_ and all(part.plain for part in parts if isinstance(part, _Combined))
@@ -171,8 +192,21 @@ def negated(decision: Decision) -> Decision:
         return reduce(either if decision.join is and_ else both, map(negated, decision.parts))
     if isinstance(decision, AllowWhere):
         same = decision.check is decision.clause
-        return AllowWhere(_untrue(decision.clause), None if same else _untrue(decision.check))
+        check = None if same else _untrue(decision.check)
+        return AllowWhere(_untrue(decision.clause), check, lasting=decision.lasting)
     return Deny()
+
+
+class Combinations(dict[Any, Decision]):
+    """What was made of lasting decisions, by what it was made of: making a clause is not cheap."""
+
+    def keep(self, made_of: Any, decision: Decision) -> Decision:
+        """The same decision, kept if it is worth it."""
+        if decision.lasting:
+            if len(self) >= _KEPT:
+                del self[next(iter(self))]
+            self[made_of] = decision
+        return decision
 
 
 def _untrue(clause: ColumnElement[bool]) -> ColumnElement[bool]:

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement
 
 from .body import BodyRequest, RequestBody
 from .callables import hints_of, runner
-from .decisions import ALLOW, Allow, AllowWhere, Clause, Decision, Deny, both, either, negated
+from .decisions import ALLOW, Allow, AllowWhere, Clause, Combinations, Decision, Deny, both, either, negated
 from .errors import ConfigError, Problem, unauthenticated
 from .params import Marker, Needed
 from .principal import Authenticator, Principal
@@ -191,6 +191,8 @@ class _Pair(Policy):
         self, first: Policy, second: Policy, combine: Callable[[Decision, Decision], Decision], sign: str
     ) -> None:
         self.first, self.second, self.combine, self.sign = first, second, combine, sign
+        self._settled = Deny if sign == "&" else Allow
+        self._made = Combinations()
         self.authenticator = first.authenticator or second.authenticator
         self.needs_caller = first.needs_caller or second.needs_caller
         self.knows_caller = first.knows_caller or second.knows_caller
@@ -202,9 +204,10 @@ class _Pair(Policy):
 
     async def __call__(self, access: Access) -> Decision:
         first = await self.first(access)
-        if isinstance(first, Deny if self.sign == "&" else Allow):
+        if isinstance(first, self._settled):
             return first
-        return self.combine(first, await self.second(access))
+        both = first, await self.second(access)
+        return self._made.get(both) or self._made.keep(both, self.combine(*both))
 
     def bind(self, context: PolicyContext) -> Policy:
         return _Pair(self.first.bind(context), self.second.bind(context), self.combine, self.sign)
@@ -216,6 +219,7 @@ class _Pair(Policy):
 class _Not(Policy):
     def __init__(self, inner: Policy) -> None:
         self.inner = inner
+        self._made = Combinations()
         self.authenticator = inner.authenticator
         self.needs_caller = inner.needs_caller
         self.knows_caller = inner.knows_caller
@@ -226,7 +230,7 @@ class _Not(Policy):
         decision = await self.inner(access)
         if isinstance(decision, Deny) and access.principal is None:
             return decision
-        return negated(decision)
+        return self._made.get(decision) or self._made.keep(decision, negated(decision))
 
     def bind(self, context: PolicyContext) -> Policy:
         return _Not(self.inner.bind(context))

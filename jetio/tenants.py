@@ -89,7 +89,7 @@ class SameTenant(Policy):
         """Kept for the next request: making a clause and telling its shape is not cheap."""
         if len(self._decisions) >= _REMEMBERED:
             del self._decisions[next(iter(self._decisions))]
-        self._decisions[tenant] = decision = AllowWhere(self._column == tenant)
+        self._decisions[tenant] = decision = AllowWhere(self._column == tenant, lasting=True)
         return decision
 
 

@@ -73,7 +73,7 @@ class _Owned(AccountPolicy):
         assert self._column is not None  # noqa: S101 - bound at build, or the build failed
         if len(self._decisions) >= _REMEMBERED:
             del self._decisions[next(iter(self._decisions))]
-        self._decisions[key] = decision = AllowWhere(self._column == key)
+        self._decisions[key] = decision = AllowWhere(self._column == key, lasting=True)
         return decision
 
 

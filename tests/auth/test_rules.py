@@ -22,7 +22,9 @@ from jetio import (
     Deny,
     Depends,
     Jetio,
+    Policy,
     Principal,
+    decisions,
     policy,
     read_only,
     rows,
@@ -703,6 +705,33 @@ def test_many_callers(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(2):
             for person in people:
                 assert [row["id"] for row in person.get("/posts").json()] == [keys[person.id]]
+
+
+def test_many_callers_of_combined_rules(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is what is remembered of two rules together, or of a rule turned around."""
+    monkeypatch.setattr(decisions, "_KEPT", 2)
+
+    def mine(auth: AuthRouter, column: str) -> Policy:
+        return auth.owner(Message, audit_fields=[column])
+
+    def rules(auth: AuthRouter) -> dict[str, Any]:
+        sent, got = mine(auth, "sender_id"), mine(auth, "recipient_id")
+        return {"list": sent & ~got, "retrieve": sent | got, "*": auth.authenticated()}
+
+    with ruled(sqlite_url, Message, policy=rules) as site:
+        people = [site.person("ann") for _ in range(3)]
+        keys = {
+            (one.id, two.id): one.post(
+                "/messages", {"text": "t", "sender_id": one.id, "recipient_id": two.id}
+            ).json()["id"]
+            for one in people
+            for two in people
+        }
+        for who in people * 2:
+            seen = [row["id"] for row in who.get("/messages").json()]
+            assert seen == [key for pair, key in keys.items() if pair[0] == who.id != pair[1]]
+            for pair, key in keys.items():
+                assert who.get(f"/messages/{key}").status_code == (200 if who.id in pair else 404)
 
 
 def test_rules_have_names() -> None:

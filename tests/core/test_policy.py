@@ -228,6 +228,18 @@ def test_a_refusal_may_bring_its_own_problem() -> None:
         assert (caught.value.status, len(caught.traceback)) == (402, 2)
 
 
+async def test_what_is_made_of_lasting_decisions_lasts() -> None:
+    """A rule gives one decision for the same two again, and makes a new one of those that are new each time."""
+    kept, given = AllowWhere(Row.p, lasting=True), AllowWhere(Row.q, lasting=True)
+    fresh = policy(lambda access: AllowWhere(Row.q))
+    one, two = policy(lambda access: kept), policy(lambda access: given)
+    for rule in (one & two, one | two, ~one, ~(one & two) | one):
+        assert await rule(access()) is await rule(access())
+    for rule in (one & fresh, fresh | two, ~fresh):
+        assert await rule(access()) is not await rule(access())
+    assert await (one & policy(lambda access: Allow()))(access()) is kept
+
+
 def test_decisions_and_rules_can_be_read() -> None:
     """In logs and in `jetio access`."""
     assert [repr(item) for item in (Allow(), Deny("x"), AllowWhere(Row.n > 0))] == [
