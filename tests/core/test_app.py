@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -465,6 +466,29 @@ def test_the_frameworks_own_refusals_are_problems() -> None:
     assert media.json()["instance"] == "/items"
     assert media.headers["cache-control"] == "no-store"
     assert "instance" not in ask(app, "/nowhere").json()
+
+
+def test_a_build_says_once_how_much_it_built_and_how_long_that_took(caplog: pytest.LogCaptureFixture) -> None:
+    """At INFO, so that a slow start explains itself; a build that fails says nothing."""
+    caplog.set_level(logging.INFO, "jetio")
+    app = make_app()
+    app.get("/one")(do_nothing)
+    app.post("/one")(do_nothing)
+    app.build()
+    app.build()
+    built = [record.getMessage() for record in caplog.records if record.name == "jetio"]
+    assert [re.sub(r"\d+\.\d s", "... s", line) for line in built] == ["built 2 operations in ... s"]
+
+    caplog.clear()
+    app = make_app()
+    app.get("/{one}")(do_nothing)
+    with pytest.raises(ConfigError, match="one"):
+        app.build()
+    assert not caplog.records
+
+
+async def do_nothing() -> None:
+    """A handler that takes nothing."""
 
 
 def test_no_secret_of_an_address_is_logged(caplog: pytest.LogCaptureFixture) -> None:
