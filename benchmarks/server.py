@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from benchmarks.errors import BenchmarkError
 
@@ -19,6 +19,13 @@ ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 30
 _STOP_SECONDS = 10
 _LOG_LINES = 40
+
+
+class Memory(NamedTuple):
+    """Megabytes: all that is resident, and the same with what is shared divided among those who share it."""
+
+    resident: float
+    proportional: float
 
 
 class Server:
@@ -79,6 +86,13 @@ class Server:
         """User and system time of the process so far, of all its threads, those that ended included."""
         self.require_alive()
         return time.clock_gettime(self._clock)
+
+    def memory(self) -> Memory:
+        """What the process holds now."""
+        self.require_alive()
+        lines = Path(f"/proc/{self._process.pid}/smaps_rollup").read_text().splitlines()[1:]
+        sizes = {name: int(size.split()[0]) for name, _, size in (line.partition(":") for line in lines)}
+        return Memory(sizes["Rss"] / 1024, sizes["Pss"] / 1024)
 
     def require_alive(self) -> None:
         """Raises, with the server's log, if the process has ended."""

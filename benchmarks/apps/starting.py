@@ -1,34 +1,42 @@
-"""Applications that differ in what they know of accounts alone, for `benchmarks.start`."""
+"""Small applications for `benchmarks.start`: the same one three times, and with accounts.
 
-from typing import Any
+Each imports what it needs by itself, so that the start of one is not that of another.
+"""
 
-from sqlalchemy.orm import Mapped, mapped_column
+from typing import TYPE_CHECKING, Any
 
-from jetio import CrudRouter, Jetio, JetioModel
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
-
-class Post(JetioModel):
-    """What was written."""
-
-    title: Mapped[str]
-    body: Mapped[str]
+    from jetio import Jetio
 
 
-def plain() -> Jetio:
+def plain() -> "Jetio":
     """No accounts."""
-    app = Jetio(title="Start")
-    CrudRouter(Post).register_routes(app)
-
-    @app.get("/hello")
-    async def hello() -> dict[str, str]:
-        """Says hello."""
-        return {"message": "hello"}
+    from benchmarks.apps.small_jetio import app
 
     return app
 
 
-def accounts() -> Jetio:
+def fastapi() -> "ASGIApp":
+    """The same in FastAPI."""
+    from benchmarks.apps.small_fastapi import app
+
+    return app
+
+
+def starlette() -> "ASGIApp":
+    """The same in Starlette."""
+    from benchmarks.apps.small_starlette import app
+
+    return app
+
+
+def accounts() -> "Jetio":
     """Accounts, and none of their features."""
+    from sqlalchemy.orm import Mapped, mapped_column
+
+    from jetio import JetioModel
     from jetio_auth import AuthRouter, JetioAuthMixin
 
     class User(JetioModel, JetioAuthMixin):
@@ -42,8 +50,11 @@ def accounts() -> Jetio:
     return _served(app, AuthRouter(User, disable=off))
 
 
-def every_feature() -> Jetio:
+def every_feature() -> "Jetio":
     """Accounts, and whatever can be switched on."""
+    from sqlalchemy.orm import Mapped, mapped_column
+
+    from jetio import JetioModel
     from jetio_auth import AuthRouter, JetioApprovalMixin, JetioFullAuthMixin, JWTConfig, google
     from jetio_auth.features import FEATURES
 
@@ -61,7 +72,7 @@ def every_feature() -> Jetio:
     return _served(app, auth)
 
 
-def _served(app: Jetio, auth: Any) -> Jetio:
+def _served(app: "Jetio", auth: Any) -> "Jetio":
     auth.register_routes(app)
     auth.register_admin_routes(app)
     return app
