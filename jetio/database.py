@@ -12,7 +12,7 @@ from sqlalchemy import Executable, MetaData, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from .config import DEFAULT_DATABASE_URL
-from .dialects import Busy, Query, Result, Transaction, dialect_for
+from .dialects import Busy, Query, Result, Steps, Transaction, dialect_for, followed
 from .replicas import Server, replicas_of
 from .tables import create_tables, tell_stale_tables
 
@@ -273,6 +273,23 @@ class UnitOfWork:
         except Exception as error:
             raise self.database.dialect.statement_fault(error) from error
         return result
+
+    async def follow(self, steps: Steps[T], *, several: bool = True) -> T:
+        """Statements that only read, each made of what came before, as a whole unless a transaction is open.
+
+        `several` says that there may be more than one. What a single one gives stays in the loop: a thread at
+        work on it would want the interpreter when the loop does.
+        """
+        if not several:
+            return await followed(steps, self.run_alone)
+        driver = self._server.driver
+        if self._session is not None or self._transaction is not None or driver is None:
+            return await followed(steps, self.run)
+        try:
+            value: T = await driver.follow(steps)
+        except Exception as error:
+            raise self.database.dialect.statement_fault(error) from error
+        return value
 
     async def _run_in_session(self, query: Query, values: Mapping[str, Any]) -> Result:
         try:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import BindParameter
 
-from ..database import UnitOfWork
-from ..dialects import Query, Result
+from ..database import Database, UnitOfWork
+from ..dialects import Query, Result, Steps, followed
 from ..dialects.values import dump
 from ..policy import Decision
 from . import statements as sql
@@ -60,82 +60,97 @@ class Reader:
 
     async def page(self, work: UnitOfWork, scopes: Scopes, query: ListQuery) -> Page:
         """A page; the total is told when this page reaches the end, or when it was asked for."""
+        steps = self._page(work.database, scopes, query)
+        return await work.follow(steps, several=bool(self.branches) or query.count)
+
+    def _page(self, database: Database, scopes: Scopes, query: ListQuery) -> Steps[Page]:
         if query.limit == 0:
-            return Page(b"[]", False, await self.count(work, scopes))
+            return Page(b"[]", False, (yield from self._count(database, scopes)))
         order = query.order
         prepared, values = self._prepare(
-            work, ("page", order), scopes, lambda own: sql.select_page(self.view, own, order)
+            database, ("page", order), scopes, lambda own: sql.select_page(self.view, own, order)
         )
         values["limit"], values["offset"] = query.limit + 1, query.offset
-        result = await self._first(work, prepared, values, alone=not query.count)
+        result = yield prepared, values
         more = len(result.rows) > query.limit
         if more:
             result = Result(result.rows[: query.limit], query.limit, result.decoded)
-        documents = await self._documents(work, prepared, result, scopes)
+        documents = yield from self._documents(database, prepared, result, scopes)
         total = None if more or (query.offset and not result.rows) else query.offset + len(result.rows)
         if total is None and query.count:
-            total = await self.count(work, scopes)
+            total = yield from self._count(database, scopes)
         return Page(dump(documents), more, total)
 
-    async def count(self, work: UnitOfWork, scopes: Scopes) -> int:
+    def _count(self, database: Database, scopes: Scopes) -> Steps[int]:
         """The number of rows that the rule lets through."""
         resource, rule = self.view.resource, scopes.get("")
         query, binds = shaped(
-            work.database,
+            database,
             ("count", resource),
             [clause_of(rule)],
             lambda own: sql.count_rows(resource, scopes_of([""], own)[""]),
         )
-        result = await work.run_alone(query, bound(query, binds, {}))
+        result = yield query, bound(query, binds, {})
         total: int = query.decode(result)[0][0]
         return total
 
     async def one(
         self, work: UnitOfWork, scopes: Scopes, key: Sequence[Any], *, alone: bool = True
     ) -> bytes | None:
-        """The row with the key as JSON, None when there is none that the rule lets through."""
-        prepared, values = self._prepare(work, "one", scopes, lambda own: sql.select_one(self.view, own))
+        """The row with the key as JSON, None when there is none that the rule lets through.
+
+        `alone` False reads it as part of a transaction.
+        """
+        query, values = self._prepare(
+            work.database, "one", scopes, lambda own: sql.select_one(self.view, own)
+        )
         values |= sql.key_values(self.view.resource, key)
-        result = await self._first(work, prepared, values, alone=alone)
-        documents = await self._documents(work, prepared, result, scopes)
-        return dump(documents[0]) if documents else None
+        if alone and not self.branches:  # most rows are read so, and steps have their price
+            return _first(self.renderer.documents(query, await work.run_alone(query, values)))
+        steps = self._one(work.database, scopes, query, values)
+        return await (work.follow(steps) if alone else followed(steps, work.run))
+
+    def _one(
+        self, database: Database, scopes: Scopes, query: Query, values: Mapping[str, Any]
+    ) -> Steps[bytes | None]:
+        result = yield query, values
+        return _first((yield from self._documents(database, query, result, scopes)))
 
     async def current(self, work: UnitOfWork, rule: Decision, key: Sequence[Any]) -> dict[str, Any] | None:
         """The row as Python values, locked until the transaction ends."""
         view, scopes = self.view, {"": rule}
         lock = work.database.dialect.row_lock
         prepared, values = self._prepare(
-            work, "current", scopes, lambda own: sql.select_one(view, own, lock=lock)
+            work.database, "current", scopes, lambda own: sql.select_one(view, own, lock=lock)
         )
         result = await work.run(prepared, values | sql.key_values(view.resource, key))
         rows = prepared.decode(result)
         return dict(zip((item.name for item in view.fields), rows[0], strict=False)) if rows else None
 
-    def _first(
-        self, work: UnitOfWork, query: Query, values: Mapping[str, Any], *, alone: bool
-    ) -> Awaitable[Result]:
-        return (work.run_alone if alone and not self.branches else work.run)(query, values)
-
     def _prepare(
-        self, work: UnitOfWork, name: Hashable, scopes: Scopes, build: Callable[[Scopes], Any]
+        self, database: Database, name: Hashable, scopes: Scopes, build: Callable[[Scopes], Any]
     ) -> tuple[Query, dict[str, Any]]:
         if not scopes:
-            known = work.database.known(((name, self.view), self._open))
+            known = database.known(((name, self.view), self._open))
             if known is not None:
                 return known, {}
         clauses = [clause_of(scopes.get(path)) for path in self.paths]
         query, binds = shaped(
-            work.database, (name, self.view), clauses, lambda own: build(scopes_of(self.paths, own))
+            database, (name, self.view), clauses, lambda own: build(scopes_of(self.paths, own))
         )
         return query, bound(query, binds, {})
 
-    async def _documents(
-        self, work: UnitOfWork, query: Query, result: Result, scopes: Scopes
-    ) -> list[Document]:
+    def _documents(
+        self, database: Database, query: Query, result: Result, scopes: Scopes
+    ) -> Steps[list[Document]]:
         documents = self.renderer.documents(query, result)
         for branch in self.branches:
-            await branch.grow(documents, work, query, result, scopes)
+            yield from branch.grow(documents, database, query, result, scopes)
         return documents
+
+
+def _first(documents: list[Document]) -> bytes | None:
+    return dump(documents[0]) if documents else None
 
 
 @dataclass(frozen=True)
@@ -147,9 +162,9 @@ class _Branch:
     reader: Reader
     layout: Layout
 
-    async def grow(
-        self, documents: list[Document], work: UnitOfWork, query: Query, result: Result, scopes: Scopes
-    ) -> None:
+    def grow(
+        self, documents: list[Document], database: Database, query: Query, result: Result, scopes: Scopes
+    ) -> Steps[None]:
         """Give the documents their children."""
         name = self.embed.relation.name
         places = self.layout.parents[name]
@@ -157,66 +172,69 @@ class _Branch:
         for part in self.names:
             owners = [None if owner is None else owner[part] for owner in owners]
         keys = list(map(key_reader(places), result.rows))
-        children = await self._children(work, scopes, _distinct(keys), _parts(query, result, places))
+        children = yield from self._children(database, scopes, _distinct(keys), _parts(query, result, places))
         attach(owners, name, keys, children)
 
-    async def _children(
-        self, work: UnitOfWork, scopes: Scopes, keys: list[Any], parts: Callable[[Any], Sequence[Any]]
-    ) -> Children:
+    def _children(self, database: Database, scopes: Scopes, keys: list[Any], parts: Parts) -> Steps[Children]:
         """The children of all these parents, in one statement; where there are very many of them, in two."""
         children = Children()
         if not keys:
             return children
         size = 1 << (len(keys) - 1).bit_length()  # few shapes: the last key fills up to a power of two
-        values = {
-            f"p{number}_{place}": part
-            for number, key in enumerate(keys + [keys[-1]] * (size - len(keys)))
-            for place, part in enumerate(parts(key))
-        }
-        query, result = await self._run(work, scopes, values, sql.select_few_children, size)
+        width = len(self.embed.relation.pairs)
+        values = dict(zip(sql.parent_names(size, width), parts(keys, size), strict=True))
+        query, result = yield from self._run(database, scopes, values, sql.select_few_children, size)
         numbered = len(result.rows) > sql.FEW
         if numbered:
-            query, result = await self._run(work, scopes, values, sql.select_children, size)
-        documents = await self.reader._documents(work, query, result, scopes)
-        width = len(self.embed.relation.pairs)
+            query, result = yield from self._run(database, scopes, values, sql.select_children, size)
+        documents = yield from self.reader._documents(database, query, result, scopes)
         read_link = key_reader([place - numbered for place in range(-width, 0)])
         links = list(map(read_link, result.rows))
         children.add(links, documents, [row[-1] for row in result.rows] if numbered else None)
         return children
 
-    async def _run(
+    def _run(
         self,
-        work: UnitOfWork,
+        database: Database,
         scopes: Scopes,
         values: Mapping[str, Any],
         select: Callable[..., Any],
         size: int,
-    ) -> tuple[Query, Result]:
+    ) -> Steps[tuple[Query, Result]]:
         paths = (self.embed.path, *self.reader.view.paths)
         clauses = [clause_of(scopes.get(path)) for path in paths]
         query, binds = shaped(
-            work.database,
+            database,
             (select, self.embed, size),
             clauses,
             lambda own: select(self.embed, scopes_of(paths, own), size),
         )
-        return query, await work.run(query, bound(query, binds, values))
+        return query, (yield query, bound(query, binds, values))
 
 
 def _distinct(keys: list[Any]) -> list[Any]:
-    return [
-        key for key in dict.fromkeys(keys) if key is not None and not (type(key) is tuple and None in key)
-    ]
+    found = list(dict.fromkeys(keys))
+    if found and type(found[0]) is tuple:
+        return [key for key in found if None not in key]
+    return [key for key in found if key is not None]
 
 
-def _parts(query: Query, result: Result, places: Sequence[int]) -> Callable[[Any], Sequence[Any]]:
-    """How a key in these rows becomes the Python values that a statement is given."""
+Parts = Callable[[list[Any], int], Sequence[Any]]
+
+
+def _parts(query: Query, result: Result, places: Sequence[int]) -> Parts:
+    """How so many keys of these rows become the Python values that a statement is given, one after the other."""
     processors = [None if result.decoded else query.processors[place] for place in places]
 
-    def parts(key: Any) -> Sequence[Any]:
-        held = key if len(places) > 1 else (key,)
+    def parts(keys: list[Any], size: int) -> Sequence[Any]:
+        filled = keys + [keys[-1]] * (size - len(keys))
+        if len(places) == 1:
+            convert = processors[0]
+            return filled if convert is None else list(map(convert, filled))
         return [
-            part if convert is None else convert(part) for part, convert in zip(held, processors, strict=True)
+            part if convert is None else convert(part)
+            for key in filled
+            for part, convert in zip(key, processors, strict=True)
         ]
 
     return parts

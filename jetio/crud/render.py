@@ -34,7 +34,12 @@ class Children:
         """Sort documents to their parents. `totals`: of each document's parent; without, these are all."""
         kept = self.documents
         for key, document in zip(keys, documents, strict=True):
-            kept.setdefault(key, []).append(document)
+            if key in kept:
+                kept[key].append(document)
+            else:
+                kept[key] = [document]
+        if totals is None and len(documents) <= CHILDREN:
+            return
         whole = zip(keys, totals, strict=True) if totals else [(key, len(own)) for key, own in kept.items()]
         for key, total in whole:
             if total > CHILDREN:

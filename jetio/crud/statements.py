@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -196,6 +197,12 @@ def _linked(
     link = and_(*(target == through.c[column.key] for target, column in relation.secondary_pairs))
     order = [ClauseAdapter(through).traverse(part) for part in relation.order]
     return source.join(through, link), [through.c[column.key] for _, column in relation.pairs], order
+
+
+@cache
+def parent_names(parents: int, width: int) -> list[str]:
+    """The names of the parents' keys in a statement about their children."""
+    return [f"p{number}_{place}" for number in range(parents) for place in range(width)]
 
 
 def _among(links: Sequence[ColumnElement[Any]], parents: int) -> ColumnElement[bool]:

@@ -11,7 +11,7 @@ from .base import Dialect, Driver, Transaction
 from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
 from .mysql import MySQL
 from .postgresql import PostgreSQL
-from .query import Codec, Query, Result
+from .query import Codec, Query, Result, Steps, followed
 from .sqlite import SQLite
 
 __all__ = [
@@ -25,9 +25,11 @@ __all__ = [
     "Query",
     "ReadOnly",
     "Result",
+    "Steps",
     "Transaction",
     "Violation",
     "dialect_for",
+    "followed",
 ]
 
 _DIALECTS: dict[str, type[Dialect]] = {

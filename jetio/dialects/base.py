@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from sqlalchemy import URL, event
 from sqlalchemy.engine import Dialect as SQLDialect
@@ -16,8 +16,10 @@ from sqlalchemy.types import TypeEngine
 
 from ..large import parse_document
 from .faults import ConnectionLost, DatabaseFault
-from .query import Codec, Processor, Query, Result
+from .query import Codec, Processor, Query, Result, Steps
 from .values import json_form
+
+T = TypeVar("T")
 
 WAIT_SECONDS = 5.0
 """How long a request waits for a connection or for the write lock before it is a 503."""
@@ -41,6 +43,10 @@ class Driver(Protocol):
 
     async def run_alone(self, query: Query, values: Mapping[str, Any], *, writes: bool) -> Result:
         """One statement that is the whole transaction."""
+        ...
+
+    async def follow(self, steps: Steps[T]) -> T:
+        """At least one statement, and perhaps more, each of which only reads."""
         ...
 
     async def begin(self, *, writes: bool) -> Transaction: ...

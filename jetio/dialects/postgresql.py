@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy import Float, Numeric
 from sqlalchemy.engine import Dialect as SQLDialect
@@ -16,8 +17,9 @@ from sqlalchemy.util import greenlet_spawn
 
 from .base import STATEMENT_SECONDS, WAIT_SECONDS, Dialect, Driver, keep_sound
 from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
-from .query import Processor, Query, Result
+from .query import Processor, Query, Result, Steps, followed
 
+T = TypeVar("T")
 _NUMERIC, _FLOAT8 = 1700, 701  # pg_type oids
 
 _VIOLATIONS: Mapping[str, Any] = {
@@ -135,6 +137,10 @@ class AsyncpgDriver:
             raise
         borrowed.close()
         return result
+
+    async def follow(self, steps: Steps[T]) -> T:
+        # Each statement sees what is committed when it begins, within a transaction as well: BEGIN adds nothing.
+        return await followed(steps, partial(self.run_alone, writes=False))
 
     async def begin(self, *, writes: bool) -> _AsyncpgTransaction:
         borrowed = await greenlet_spawn(self._connect)

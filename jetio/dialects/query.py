@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Executable
 from sqlalchemy.engine import Dialect as SQLDialect
@@ -24,6 +24,22 @@ class Result:
 
     def __init__(self, rows: Sequence[Any], count: int, decoded: bool) -> None:
         self.rows, self.count, self.decoded = rows, count, decoded
+
+
+T = TypeVar("T")
+Steps = Generator[tuple["Query", Mapping[str, Any]], Result, T]
+"""Statements of which each may depend on what came before: it yields them, is sent their results, returns the end."""
+
+
+async def followed(steps: Steps[T], run: Callable[[Query, Mapping[str, Any]], Awaitable[Result]]) -> T:
+    """What the steps come to, with `run` for each statement."""
+    try:
+        asked = next(steps)
+        while True:
+            asked = steps.send(await run(*asked))
+    except StopIteration as end:
+        value: T = end.value
+        return value
 
 
 class Query:

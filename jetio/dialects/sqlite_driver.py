@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from .base import WAIT_SECONDS
-from .query import Query, Result
+from .faults import ConnectionLost
+from .query import Query, Result, Steps
 from .sqlite_threads import Threads, Wakeups
 from .sqlite_turns import Turns, insist, is_busy
+
+T = TypeVar("T")
 
 PRAGMAS = ("foreign_keys=ON", "journal_mode=WAL", "synchronous=NORMAL")
 READERS = 3
@@ -57,6 +60,19 @@ class SQLiteDriver:
             return await insist(calls, thread, *statement)
         finally:
             self._writer.give_back(thread)
+
+    async def follow(self, steps: Steps[T]) -> T:
+        """All of it in one crossing, seeing one state of the database."""
+        query, values = next(steps)
+        sql, arguments = query.prepare(values)
+        work = (_follow, steps, sql, arguments, query.returns_rows)
+        calls = self.calls()
+        try:
+            return await calls.send(self._readers, *work)
+        except sqlite3.OperationalError as error:
+            if not is_busy(error):
+                raise
+        return await insist(calls, self._readers, *work)
 
     async def begin(self, *, writes: bool) -> _Transaction:
         calls = self.calls()
@@ -119,6 +135,27 @@ def _execute(connection: sqlite3.Connection, sql: str, arguments: Any, returns_r
         return Result(cursor.fetchall() if returns_rows else (), cursor.rowcount, False)
     finally:
         cursor.close()
+
+
+def _follow(connection: sqlite3.Connection, steps: Steps[T], *first: Any) -> T:
+    connection.execute("BEGIN")
+    try:
+        return _rest(connection, steps, _execute(connection, *first))
+    finally:
+        _rollback(connection)
+
+
+def _rest(connection: sqlite3.Connection, steps: Steps[T], result: Result) -> T:
+    try:
+        while True:
+            query, values = steps.send(result)
+            result = _execute(connection, *query.prepare(values), query.returns_rows)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    except sqlite3.OperationalError as error:
+        # Only a first statement may be tried again: the steps have gone on since.
+        raise (ConnectionLost("the database is locked") if is_busy(error) else error) from error
 
 
 def _begin_with(connection: sqlite3.Connection, begin: str, *statement: Any) -> Result:
