@@ -28,7 +28,7 @@ from .controllers import Controller, controllers_of, routes_of
 from .crud.rules import ReadRules
 from .database import Database
 from .errors import ConfigError, Mistakes
-from .middleware import open_to_all
+from .middleware import kept_apart, open_to_all
 from .models import Base
 from .openapi.document import make_document
 from .operation import Operation
@@ -339,6 +339,7 @@ class Jetio(Starlette):
         mistakes = Mistakes()
         if self.settings.production:
             mistakes.found += open_to_all(self.user_middleware)
+        mistakes.found += kept_apart(self.user_middleware, self.settings.workers)
         mistakes.found += [mistake for check in self.start_checks for mistake in check(self)]
         mistakes.tell()
 
@@ -422,11 +423,22 @@ class Jetio(Starlette):
         """Serve with uvicorn until SIGINT or SIGTERM; further options go to `uvicorn.run`.
 
         Without arguments `JETIO_HOST` and `JETIO_PORT` say where, else 127.0.0.1 and 8000; port 0 is any free
-        one. Requests in flight are finished; after 15 seconds what still runs is cancelled.
+        one. Requests in flight are finished; after 15 seconds what still runs is cancelled. This is one process:
+        `jetio run` has several, and starts again when a file changes.
         """
         import uvicorn
 
-        uvicorn.run(self, **{**self.server_options(host, port), **options})
+        for option, usual in {"workers": 1, "reload": False}.items():
+            if (given := options.get(option) or usual) != usual:
+                flag = "--reload" if given is True else f"--{option} {given}"
+                raise ConfigError(
+                    f"app.run({option}={given!r}) has no name to import; write: jetio run {flag}"
+                )
+        if self.settings.workers > 1:
+            _log.warning(
+                "JETIO_WORKERS=%s is for `jetio run`; app.run() is one process", self.settings.workers
+            )
+        uvicorn.run(self, **{**self.server_options(host, port), **options, "workers": 1})
 
     def server_options(self, host: str | None = None, port: int | None = None) -> dict[str, Any]:
         """Check everything and print where the application and its docs will be; what `uvicorn.run` is given."""

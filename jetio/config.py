@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,11 +21,19 @@ def _parted(given: Any) -> Any:
     return [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else given
 
 
+def _counted(given: Any) -> Any:
+    """`auto` is one for each core that this process may use."""
+    if given != "auto":
+        return given
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Settings(BaseSettings):
     """Arguments win over the environment (`JETIO_*`), which wins over `.env` in the working directory.
 
-    `DATABASE_URL`, `DATABASE_REPLICAS` and `SECRET_KEY` are read without a prefix too. Read once, when the
-    application is made; raises one ConfigError that tells every value that cannot be.
+    `DATABASE_URL`, `DATABASE_REPLICAS` and `SECRET_KEY` are read without a prefix too, and `workers` from
+    `WEB_CONCURRENCY`. Read once, when the application is made; raises one ConfigError that tells every value
+    that cannot be.
     """
 
     model_config = SettingsConfigDict(
@@ -52,6 +61,9 @@ class Settings(BaseSettings):
     )
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
+    workers: Annotated[int, BeforeValidator(_counted)] = Field(
+        1, ge=1, validation_alias=AliasChoices("JETIO_WORKERS", "WEB_CONCURRENCY")
+    )
     max_body: int = Field(1024 * 1024, gt=0)
     log_level: Literal["critical", "error", "warning", "info", "debug", "trace"] = "info"
 

@@ -79,6 +79,17 @@ def open_to_all(middleware: Iterable[Middleware]) -> Iterator[str]:
             )
 
 
+def kept_apart(middleware: Iterable[Middleware], workers: int) -> Iterator[str]:
+    """What several workers need in common, and keep each by itself: it says so by `one_process = True`."""
+    for cls, given, named in middleware if workers > 1 else ():
+        for part in (*given, *named.values()):
+            if getattr(part, "one_process", False):
+                yield (
+                    f"{getattr(cls, '__name__', cls)} has {type(part).__name__}, which one process knows alone, and "
+                    f"there are {workers} workers; give it one that they share, or run one worker"
+                )
+
+
 def _any_origin(options: Mapping[str, Any]) -> bool:
     pattern = options.get("allow_origin_regex")
     strangers = ("https://qzx.example", "http://qzx.test:1", "null")

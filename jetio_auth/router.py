@@ -30,7 +30,7 @@ from .passwords import PasswordPolicy
 from .routes import ADMIN_ROUTES, REVIEW_ROUTES, ROUTES, SESSION_ROUTES, Routes
 from .rules import AuthRules
 from .schemas import UserSchemas, user_schemas
-from .settings import JWTConfig, Lockout, weaknesses
+from .settings import JWTConfig, Lockout, unshared_key, weaknesses
 from .stores import UserStore
 
 __all__ = ["AuthRouter"]
@@ -300,7 +300,7 @@ class AuthRouter(AuthFunctions, AuthRules):
             return found
         for weakness in found:
             _log.warning("%s (production would refuse to start)", weakness)
-        return ()
+        return list(unshared_key(self.authenticator.config, app.settings))
 
     def _domain_weaknesses(self, settings: Settings) -> Iterator[str]:
         """Of what sends people to an address of the application."""

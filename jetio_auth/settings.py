@@ -278,6 +278,12 @@ def weaknesses(config: JWTConfig, settings: Settings) -> Iterator[str]:
         yield "JETIO_AUTH_DEFAULT_ADMIN_PASSWORD is a well-known sample; choose another"
 
 
+def unshared_key(config: JWTConfig, settings: Settings) -> Iterator[str]:
+    """In tests each process makes a key of its own: one worker would not believe another one's tokens."""
+    if settings.env == "test" and settings.workers > 1 and not _given_keys(config, settings):
+        yield f"{_NO_KEY}; {settings.workers} workers need one together"
+
+
 def _weak_keys(config: JWTConfig, settings: Settings) -> Iterator[str]:
     given = _given_keys(config, settings)
     if not given and settings.production:

@@ -110,7 +110,7 @@ def serve(
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without settings of applications; warnings are errors there too."""
     settings = re.compile(
-        r"JETIO_.*|MAIL_.*|DATABASE_URL|DATABASE_REPLICAS|SECRET_KEY|DOMAIN|PYTHONDONTWRITEBYTECODE"
+        r"JETIO_.*|MAIL_.*|DATABASE_URL|DATABASE_REPLICAS|WEB_CONCURRENCY|SECRET_KEY|DOMAIN|PYTHONDONTWRITEBYTECODE"
     )
     inherited = {name: value for name, value in os.environ.items() if not settings.fullmatch(name)}
     root = str(Path(__file__).parent.parent)

@@ -11,8 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
+from ..config import Settings
 from ..errors import ConfigError
 from .find import find_app, find_name
+from .serve import serve
 
 __all__ = ["commands", "main"]
 
@@ -31,16 +33,17 @@ def run(
     app: AppName = None,
     host: Annotated[str | None, typer.Option(help="Where to listen; else JETIO_HOST, else 127.0.0.1")] = None,
     port: Annotated[int | None, typer.Option(help="The port; else JETIO_PORT, else 8000", min=0)] = None,
-    workers: Annotated[int, typer.Option(help="Processes", min=1)] = 1,
-    reload: Annotated[bool, typer.Option(help="Start again when a file changes")] = False,
+    workers: Annotated[
+        str | None, typer.Option(help="Processes, auto: one for each core; else JETIO_WORKERS, else 1")
+    ] = None,
+    reload: Annotated[bool, typer.Option(help="Start again when a file changes; one process")] = False,
 ) -> None:
     """Serve the application until SIGINT or SIGTERM."""
-    import uvicorn
-
-    name = find_name(app)
-    found = find_app(app)
-    options = found.server_options(host, port)
-    uvicorn.run(name, workers=workers, reload=reload, app_dir=os.getcwd(), **options)
+    if workers is not None:
+        os.environ["JETIO_WORKERS"] = workers  # the application reads it, here and in every worker
+    name, found = find_name(app), find_app(app)
+    count = found.settings.workers if workers is None else Settings().workers
+    serve(name, 1 if reload else count, reload=reload, options=found.server_options(host, port))
 
 
 @commands.command()

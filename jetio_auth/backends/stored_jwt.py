@@ -27,7 +27,7 @@ from ..passwords import Passwords
 from ..session_stores.database import DatabaseSessions
 from ..session_stores.store import SessionStore, stored_name
 from ..sessions import Proof
-from ..settings import JWTConfig, signing_keys, token_codec, weaknesses
+from ..settings import JWTConfig, signing_keys, token_codec, unshared_key, weaknesses
 from ..transports import BearerTransport, refused
 from .jwt import revoked
 from .protocol import REFRESH_TOKEN, Binding, is_usable, tell_claims
@@ -108,7 +108,8 @@ class JWTAuthBackend:
             )
 
     def _check(self, app: Jetio) -> Sequence[str]:
-        return list(weaknesses(self.config, app.settings)) if app.settings.production else ()
+        wrong = weaknesses if app.settings.production else unshared_key
+        return list(wrong(self.config, app.settings))
 
     @property
     def writes_cookies(self) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import time
+
+from jetio import Jetio
 
 __all__ = ["MemorySessions"]
 
@@ -10,11 +13,24 @@ _SWEPT_EVERY = 1000
 
 
 class MemorySessions:
-    """Kept by this process alone: several workers would not know each other's sessions."""
+    """Kept by this process alone: several workers, who would not know each other's, do not start with it."""
+
+    one_process = True
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[str, float]] = {}
         self._written = 0
+
+    def bind(self, app: Jetio) -> None:
+        """Have the application look how many processes it is."""
+        app.start_checks.append(self._check)
+
+    def _check(self, app: Jetio) -> Sequence[str]:
+        if app.settings.workers == 1:
+            return ()
+        return [
+            f"MemorySessions and {app.settings.workers} workers; write DatabaseSessions(app), which they share"
+        ]
 
     async def read(self, name: str) -> str | None:
         """The text, None where there is none or it is over."""

@@ -16,6 +16,7 @@ class MemoryUserStore:
     """Gone with the process, and known to no other one: production does not start with it."""
 
     development_only = True
+    one_process = True
 
     def __init__(self) -> None:
         self._users: dict[str, StoredUser] = {}

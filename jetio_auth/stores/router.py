@@ -135,8 +135,7 @@ class StoredAuthRouter(AuthRouter):
         raise ConfigError("register_user_routes serves rows of a user model; write AuthRouter(User)")
 
     async def _start(self) -> None:
-        if self._context.settings.production:
-            await self._source.refuse_production()
+        await self._source.check(self._context.settings)
         await super()._start()
 
     # ---- functions -----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from jetio import ConfigError, FieldError, ValidationError
+from jetio import ConfigError, FieldError, Settings, ValidationError
 
 from .users import StoredUser, UserStore, taken
 
@@ -103,10 +103,15 @@ class StoreSource:
         async with self._turn, self.open() as store:
             await store.ensure_admin(email, hashed_password)
 
-    async def refuse_production(self) -> None:
-        """Raises ConfigError for a store that is for development alone."""
+    async def check(self, settings: Settings) -> None:
+        """Raises ConfigError for a store that is for development alone, or for one process."""
         async with self.open() as store:
-            if getattr(store, "development_only", False):
+            if getattr(store, "one_process", False) and settings.workers > 1:
+                raise ConfigError(
+                    f"{type(store).__name__} is known to one process alone, and there are {settings.workers} workers; "
+                    "take a store that they share, or run one worker"
+                )
+            if settings.production and getattr(store, "development_only", False):
                 raise ConfigError(
                     f"{type(store).__name__} is for development; write a UserStore over a database, or AuthRouter(User)"
                 )

@@ -18,7 +18,7 @@ import uvicorn
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from jetio import ConfigError, add_swagger_ui
+from jetio import ConfigError, Settings, add_swagger_ui
 from tests.core.apps import make_app
 from tests.live import LiveServer
 
@@ -178,11 +178,17 @@ def test_the_server_gets_what_is_needed(
     app = make_app(title="Shop")
     add_swagger_ui(app)
     app.run()
-    app.run("0.0.0.0", 80, timeout_graceful_shutdown=3, workers=2)  # noqa: S104 - nothing listens
-    usual = {"lifespan": "on", "timeout_graceful_shutdown": 15, "server_header": False, "log_level": "info"}
+    app.run("0.0.0.0", 80, timeout_graceful_shutdown=3)  # noqa: S104 - nothing listens
+    usual = {
+        "workers": 1,
+        "lifespan": "on",
+        "timeout_graceful_shutdown": 15,
+        "server_header": False,
+        "log_level": "info",
+    }
     assert asked == [
         {**usual, "host": "127.0.0.1", "port": 8000},
-        {**usual, "host": "0.0.0.0", "port": 80, "timeout_graceful_shutdown": 3, "workers": 2},  # noqa: S104
+        {**usual, "host": "0.0.0.0", "port": 80, "timeout_graceful_shutdown": 3},  # noqa: S104
     ]
     assert (
         "Shop (development) on http://127.0.0.1:8000, docs at http://127.0.0.1:8000/docs\n"
@@ -193,3 +199,22 @@ def test_the_server_gets_what_is_needed(
     with pytest.raises(ConfigError):
         wrong.run()
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "instead"),
+    [({"workers": 2}, "jetio run --workers 2"), ({"reload": True}, "jetio run --reload")],
+)
+def test_what_needs_a_name_to_import_is_told(options: dict[str, Any], instead: str) -> None:
+    """Several processes cannot be made of an object: the message says which command can."""
+    with pytest.raises(ConfigError, match=f"write: {instead}"):
+        make_app().run(**options)
+
+
+def test_one_process_says_that_more_were_set(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`JETIO_WORKERS` is for the command; `run()` serves all the same."""
+    monkeypatch.setattr(uvicorn, "run", lambda app, **options: None)
+    make_app(settings=Settings(env="test", workers=2)).run(workers=1)
+    assert "JETIO_WORKERS=2 is for `jetio run`" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in NAMES:
         monkeypatch.delenv(f"JETIO_{name}", raising=False)
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
     return tmp_path
 
 
@@ -46,6 +48,7 @@ def test_nothing_needs_to_be_set() -> None:
         "secret_key": None,
         "host": "127.0.0.1",
         "port": 8000,
+        "workers": 1,
         "max_body": 1024 * 1024,
         "log_level": "info",
     }
@@ -82,6 +85,9 @@ def test_arguments_win_over_the_environment_and_that_over_dotenv(
         ({"DATABASE_URL": "plain"}, "database_url", "plain"),
         ({"DATABASE_REPLICAS": "a, b,"}, "database_replicas", ("a", "b")),
         ({"DATABASE_REPLICAS": "a", "JETIO_DATABASE_REPLICAS": "b"}, "database_replicas", ("b",)),
+        ({"WEB_CONCURRENCY": "3"}, "workers", 3),
+        ({"WEB_CONCURRENCY": "3", "JETIO_WORKERS": "2"}, "workers", 2),
+        ({"JETIO_WORKERS": "auto"}, "workers", len(os.sched_getaffinity(0))),
         ({"DATABASE_REPLICAS": ""}, "database_replicas", ()),
         ({"SECRET_KEY": "plain", "JETIO_SECRET_KEY": "own"}, "secret_key", "own"),
         ({"JETIO_SECRET_KEY": "own", "JETIO_AUTH_SECRET_KEY": "auth"}, "secret_key", "auth"),
@@ -91,10 +97,10 @@ def test_arguments_win_over_the_environment_and_that_over_dotenv(
         ({"jetio_env": "production"}, "env", "production"),
     ],
 )
-def test_only_three_names_need_no_prefix(
+def test_few_names_need_no_prefix(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], name: str, value: Any
 ) -> None:
-    """DATABASE_URL, DATABASE_REPLICAS and SECRET_KEY; HOST and ENV belong to the shell."""
+    """DATABASE_URL, DATABASE_REPLICAS, SECRET_KEY and WEB_CONCURRENCY; HOST and ENV belong to the shell."""
     for variable, text in environment.items():
         monkeypatch.setenv(variable, text)
     found = getattr(Settings(), name)
