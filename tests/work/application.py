@@ -10,7 +10,18 @@ from typing import Any
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from jetio import CrudRouter, Jetio, JetioModel, Settings
+from jetio import (
+    Access,
+    AllowWhere,
+    Change,
+    CrudRouter,
+    Decision,
+    Jetio,
+    JetioModel,
+    Settings,
+    policy,
+    public,
+)
 from jetio_auth import AuthRouter, JetioAuthMixin
 from tests.registries import own_registry
 
@@ -47,6 +58,16 @@ class Post(Model):
     views: Mapped[int] = mapped_column(default=0)
     author_id: Mapped[int] = mapped_column(ForeignKey("authors.id"))
     author: Mapped[Author] = relationship(back_populates="posts")
+
+
+@policy
+async def unseen(access: Access) -> Decision:
+    """A check that only the written row can pass: the database has to be asked again."""
+    return AllowWhere(Post.id > 0, check=Post.id > 0)
+
+
+async def look(change: Change) -> None:
+    """A hook that wants nothing."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +110,9 @@ WORKLOADS: Mapping[str, Workload] = {
     "to-many": Workload("GET", "/authors?limit=20", 200),
     "to-one": Workload("GET", "/with/posts?limit=100", 200),
     **dict(_crud("/secured", signed=True)),
+    "checked create": Workload("POST", "/checked/posts", 201, NEW),
+    "hooked create": Workload("POST", "/hooked/posts", 201, NEW),
+    "hooked update": Workload("PATCH", "/hooked/posts/7", 200, {"title": "changed"}),
     "secured no caller": Workload("GET", "/secured/posts/7", 401),
     "signed hello": Workload("GET", "/signed", 200, signed=True),
 }
@@ -103,6 +127,10 @@ def application(url: str) -> Jetio:
     CrudRouter(Post).register_routes(app)
     CrudRouter(Post, load_relationships=["author"]).register_routes(app, prefix="/with")
     CrudRouter(Post, policy={"*": auth.authenticated()}).register_routes(app, prefix="/secured")
+
+    CrudRouter(Post, policy={"GET": public(), "*": unseen}).register_routes(app, prefix="/checked")
+    hooks: dict[str, Any] = {"before_create": look, "before_update": look}
+    CrudRouter(Post, hooks=hooks).register_routes(app, prefix="/hooked")
 
     @app.get("/hello")
     async def hello() -> dict[str, str]:

@@ -34,6 +34,9 @@ ALONE: Mapping[str, str] = {
     "secured create": "SELECT users, INSERT posts",
     "secured update": "SELECT users, UPDATE posts",
     "secured delete": "SELECT users, DELETE posts",
+    "checked create": "BEGIN, INSERT posts, SELECT posts, COMMIT",
+    "hooked create": "BEGIN, INSERT posts, SELECT posts, SELECT posts, COMMIT",
+    "hooked update": "BEGIN, SELECT posts, UPDATE posts, SELECT posts, SELECT posts, COMMIT",
     "secured no caller": "",
     "signed hello": "SELECT users",
 }
@@ -58,6 +61,11 @@ STATEMENTS: Mapping[str, Mapping[str, str]] = {
         "secured create": "SELECT users, COMMIT, ROLLBACK, INSERT posts, SELECT posts, COMMIT, ROLLBACK",
         "secured update": "SELECT users, COMMIT, ROLLBACK, UPDATE posts, SELECT posts, COMMIT, ROLLBACK",
         "secured delete": "SELECT users, COMMIT, ROLLBACK, DELETE posts, COMMIT, ROLLBACK",
+        "checked create": "INSERT posts, SELECT posts, SELECT posts, COMMIT, ROLLBACK",
+        "hooked create": "INSERT posts, SELECT posts, SELECT posts, SELECT posts, COMMIT, ROLLBACK",
+        "hooked update": (
+            "SELECT posts, UPDATE posts, SELECT posts, SELECT posts, SELECT posts, COMMIT, ROLLBACK"
+        ),
         "secured no caller": "",
         "signed hello": "SELECT users, COMMIT, ROLLBACK",
     },
@@ -87,6 +95,17 @@ def test_a_request_sends_the_statements_it_needs_and_no_other(database: str, fig
     """The words of a transaction count as well: each is a way to the database and back."""
     sent = {name: ", ".join(numbers["statements"]) for name, numbers in figures.items()}
     assert sent == dict(STATEMENTS[database])
+
+
+def test_a_request_crosses_to_a_thread_once_for_each_group_of_statements(
+    database: str, figures: Figures
+) -> None:
+    """On SQLite BEGIN goes with the next statement, and nobody waits for a ROLLBACK; elsewhere is no thread."""
+    for name, numbers in figures.items():
+        if name == "plain hello" or (name.startswith("hooked") and database == "sqlite"):
+            continue  # a plain function has a thread of its own, and sessions go through aiosqlite's
+        groups = [text for text in numbers["statements"] if text not in ("BEGIN", "ROLLBACK")]
+        assert numbers["hops"] == (len(groups) if database == "sqlite" else 0), name
 
 
 def test_no_request_costs_more_than_its_budget(database: str, figures: Figures) -> None:
