@@ -1,25 +1,24 @@
-"""PostgreSQL through asyncpg: compiled statements on the connections of SQLAlchemy's pool."""
+"""PostgreSQL, through asyncpg or psycopg: its options, its types and its errors."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from sqlalchemy import Float, Numeric
 from sqlalchemy.engine import Dialect as SQLDialect
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.types import TypeDecorator, TypeEngine
-from sqlalchemy.util import greenlet_spawn
 
+from .asyncpg_driver import STALE_PLAN, AsyncpgDriver
 from .base import STATEMENT_SECONDS, WAIT_SECONDS, Dialect, Driver, keep_sound
+from .fair_pool import FairPool
 from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
-from .query import Processor, Query, Result, Steps, followed
+from .lending import remember_plans
+from .query import Processor
 
-T = TypeVar("T")
 _NUMERIC, _FLOAT8 = 1700, 701  # pg_type oids
 
 _VIOLATIONS: Mapping[str, Any] = {
@@ -33,9 +32,6 @@ _VIOLATIONS: Mapping[str, Any] = {
 _BUSY = {"40001", "40P01", "55P03"}
 _READ_ONLY = "25006"
 _AWAY_CLASSES = ("08", "53", "57", "58")
-_STALE_PLAN = (
-    "InvalidCachedStatementError"  # a table changed its shape; asyncpg has forgotten the plan by now
-)
 
 
 class PostgreSQL(Dialect):
@@ -54,11 +50,12 @@ class PostgreSQL(Dialect):
         if not self._has_asyncpg:
             return {**options, "pool_pre_ping": True, "connect_args": {"connect_timeout": int(WAIT_SECONDS)}}
         waits = {"timeout": WAIT_SECONDS, "command_timeout": STATEMENT_SECONDS}
-        return {**options, "connect_args": {**waits, "async_creator_fn": _connect}}
+        return {**options, "poolclass": FairPool, "connect_args": {**waits, "async_creator_fn": _connect}}
 
     def install(self, engine: AsyncEngine) -> None:
         if self._has_asyncpg:
             keep_sound(engine, lambda connection: bool(connection.is_closed()))
+            remember_plans(engine)
 
     def driver(self, engine: AsyncEngine) -> Driver | None:
         return AsyncpgDriver(engine) if self._has_asyncpg else None
@@ -78,7 +75,7 @@ class PostgreSQL(Dialect):
         named = {kind.__name__ for kind in type(cause).__mro__}
         if state in _VIOLATIONS:
             return ConstraintViolated(_violation(_VIOLATIONS[state], cause))
-        if state in _BUSY or _STALE_PLAN in named:
+        if state in _BUSY or STALE_PLAN in named:
             return Busy("serialization failure or deadlock")
         if state == _READ_ONLY:
             return ReadOnly("the transaction only reads")
@@ -116,91 +113,3 @@ async def _connect(*arguments: Any, **options: Any) -> Any:
 def _discard(made: asyncio.Future[Any]) -> None:
     if not made.cancelled() and made.exception() is None:
         made.result().terminate()
-
-
-class AsyncpgDriver:
-    """Statements on asyncpg connections that are borrowed from SQLAlchemy's pool."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._connect: Callable[[], PoolProxiedConnection] = engine.sync_engine.raw_connection
-
-    async def run_alone(self, query: Query, values: Mapping[str, Any], *, writes: bool) -> Result:
-        sql, arguments = query.prepare(values)
-        borrowed = await greenlet_spawn(self._connect)
-        try:
-            result = await _fetch(borrowed.driver_connection, query, sql, arguments)
-        except BaseException as error:
-            if _is_refusal(error):
-                borrowed.close()
-            else:
-                borrowed.invalidate()
-            raise
-        borrowed.close()
-        return result
-
-    async def follow(self, steps: Steps[T]) -> T:
-        # Each statement sees what is committed when it begins, within a transaction as well: BEGIN adds nothing.
-        return await followed(steps, partial(self.run_alone, writes=False))
-
-    async def begin(self, *, writes: bool) -> _AsyncpgTransaction:
-        borrowed = await greenlet_spawn(self._connect)
-        connection: Any = borrowed.driver_connection
-        try:
-            await connection.execute("BEGIN")
-        except BaseException:
-            borrowed.invalidate()
-            raise
-        return _AsyncpgTransaction(borrowed)
-
-    async def close(self) -> None:
-        """The engine owns the pool."""
-
-
-async def _fetch(connection: Any, query: Query, sql: str, arguments: list[Any]) -> Result:
-    if query.returns_rows:
-        rows = await connection.fetch(sql, *arguments)
-        return Result(rows, len(rows), False)
-    status: str = await connection.execute(sql, *arguments)
-    return Result((), int(status.rpartition(" ")[2]), False)
-
-
-def _is_refusal(error: BaseException) -> bool:
-    """The server said no: the connection is sound. Anything else may have left it amid an answer."""
-    return isinstance(error, Exception) and bool(getattr(error, "sqlstate", None))
-
-
-class _AsyncpgTransaction:
-    """A transaction of ours; the pool does not see it, so the connection goes back only when it has ended."""
-
-    def __init__(self, borrowed: PoolProxiedConnection) -> None:
-        self._borrowed = borrowed
-        self._connection: Any = borrowed.driver_connection
-        self._sound = True
-
-    async def run(self, query: Query, values: Mapping[str, Any]) -> Result:
-        sql, arguments = query.prepare(values)
-        try:
-            return await _fetch(self._connection, query, sql, arguments)
-        except BaseException as error:
-            self._sound = _is_refusal(error)
-            raise
-
-    async def commit(self) -> None:
-        if await self._end("COMMIT") != "COMMIT":
-            # What PostgreSQL answers where an earlier statement of the transaction had failed.
-            raise Busy("the transaction had failed and was rolled back")
-
-    async def rollback(self) -> None:
-        if self._sound:
-            await self._end("ROLLBACK")
-        else:
-            self._borrowed.invalidate()
-
-    async def _end(self, sql: str) -> str:
-        try:
-            status: str = await self._connection.execute(sql)
-        except BaseException:
-            self._borrowed.invalidate()
-            raise
-        self._borrowed.close()
-        return status

@@ -1,0 +1,156 @@
+"""Connections of SQLAlchemy's pool, lent to statements that need none of what a session does with them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import ManagesConnection, PoolProxiedConnection
+from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.util.queue import Empty
+
+from .fair_pool import FairPool
+from .faults import ConnectionLost
+
+_LINE, _PLANS = "jetio.line", "jetio.plans"
+_SIZES = ("statement_cache_size", "prepared_statement_cache_size")
+_USUAL_SIZE = 100  # asyncpg's and SQLAlchemy's default alike
+
+
+class Plans(dict[str, Any]):
+    """What a connection has prepared, by the text of the statement; no more of them than `most`."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def keep(self, sql: str, plan: Any) -> None:
+        """The oldest goes: one that is in use is prepared anew, once for a hundred others."""
+        if len(self) >= self.most:
+            del self[next(iter(self))]
+        self[sql] = plan
+
+
+class Line:
+    """A borrowed connection: give it back, or discard it, once.
+
+    `is_sound` says whether somebody else may use it after the last statement.
+    """
+
+    __slots__ = ("_lender", "connection", "is_sound", "plans")
+
+    def __init__(self, borrowed: ManagesConnection) -> None:
+        self._lender: Any = borrowed
+        self.connection: Any = borrowed.driver_connection
+        self.is_sound = True
+        self.plans: Plans = borrowed.info.setdefault(_PLANS, Plans(_USUAL_SIZE))
+        if _is_watched(self.connection):
+            self.plans.most = 0
+
+    def part(self) -> None:
+        """Give it back where it is sound."""
+        if self.is_sound:
+            self.give_back()
+        else:
+            self.discard()
+
+    def give_back(self) -> None:
+        """It is in no transaction: nothing has to be reset."""
+        self._lender.checkin(False)
+
+    def discard(self) -> None:
+        """Nobody shall get this connection again."""
+        try:
+            self._lender.invalidate()
+        finally:
+            self._lender.checkin(False)
+
+
+class _WrappedLine(Line):
+    """A line of somebody who wants to hear of it, or pings it: SQLAlchemy's whole way."""
+
+    def give_back(self) -> None:
+        self._lender.close()
+
+    def discard(self) -> None:
+        self._lender.invalidate()
+
+
+def _is_watched(connection: Any) -> bool:
+    """Whether somebody logs or traces what goes through `fetch`: a prepared statement would pass them by."""
+    traced = hasattr(type(connection).fetch, "__wrapped__")
+    return traced or bool(getattr(connection, "_query_loggers", None))  # asyncpg has no other way to ask
+
+
+def remember_plans(engine: AsyncEngine) -> None:
+    """Give each connection room for as many prepared statements as the developer allows it."""
+
+    def note(_dialect: Any, entry: ManagesConnection, _arguments: Any, options: dict[str, Any]) -> None:
+        entry.info[_PLANS] = Plans(min(int(options.get(size, _USUAL_SIZE)) for size in _SIZES))
+
+    event.listen(engine.sync_engine, "do_connect", note)
+
+
+class Lender:
+    """Lends the entries of the pool themselves, without SQLAlchemy's wrapper and its change of stacks.
+
+    The pool counts, recycles and invalidates an entry as it does a wrapped connection. Who listens for
+    checkouts or resets, or has connections pinged, gets wrapped ones.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine: Engine = engine.sync_engine
+        pool: Any = self._engine.pool
+        ordinary = isinstance(pool, FairPool) and not pool._pre_ping
+        self._wraps = not ordinary or pool._should_log_debug()
+
+    async def borrow(self) -> Line:
+        """A connection that is not known to be closed."""
+        pool: Any = self._engine.pool
+        if self._wraps or len(pool.dispatch.checkout) > 1 or pool.dispatch.reset:  # one listener is ours
+            borrowed: PoolProxiedConnection = await greenlet_spawn(self._engine.raw_connection)
+            return _WrappedLine(borrowed)
+        if pool.has_idle:
+            entry = pool.take()
+        elif pool.has_room:
+            return await greenlet_spawn(_open, pool)
+        else:
+            entry = await _wait(pool)
+        line: Line | None = entry.info.get(_LINE)
+        if line is None or _is_spent(pool, entry, line):
+            return await greenlet_spawn(_renew, entry)
+        return line
+
+
+async def _wait(pool: FairPool) -> Any:
+    try:
+        return await pool.wait()
+    except Empty:
+        raise ConnectionLost("no connection came free in time") from None
+
+
+def _is_spent(pool: Any, entry: Any, line: Line) -> bool:
+    if line.connection.is_closed() or entry._is_hard_or_soft_invalidated():
+        return True
+    return bool(pool._recycle > -1 and time.time() - entry.starttime > pool._recycle)
+
+
+def _open(pool: Any) -> Line:
+    return _renew(pool._do_get())
+
+
+def _renew(entry: Any) -> Line:
+    """The line of an entry, on a new connection wherever the pool would make one."""
+    try:
+        entry.get_connection()
+        if entry.driver_connection.is_closed():
+            entry.invalidate()
+            entry.get_connection()
+    except BaseException as error:
+        entry._checkin_failed(error, False)
+        raise
+    line: Line = entry.info.get(_LINE) or Line(entry)
+    entry.info[_LINE] = line
+    return line
