@@ -55,6 +55,15 @@ class PostgreSQLStore:
         self._seed = self._create("seed")
         asyncio.run(dataset.fill(self._url(self._seed)))
 
+    def require_room(self, connections: int) -> None:
+        """Raises if the server has not so many connections to give: a contestant that gets none answers with 500."""
+        free = asyncio.run(self._count_free())
+        if free < connections:
+            raise BenchmarkError(
+                f"PostgreSQL has {free} connections to give, and the contestants open up to {connections}"
+                "\n(raise max_connections, or measure fewer at a time with --contestant)"
+            )
+
     def copy(self, name: str) -> str:
         """Copies the filled database on the server."""
         return self._url(self._create(name, template=self._seed))
@@ -85,6 +94,18 @@ class PostgreSQLStore:
     def _execute(self, statement: str) -> None:
         asyncio.run(self._execute_on_server(statement))
 
+    async def _count_free(self) -> int:
+        connection = await asyncpg.connect(self._server, timeout=10)
+        try:
+            return int(
+                await connection.fetchval(
+                    "SELECT current_setting('max_connections')::int - count(*)"
+                    " FROM pg_stat_activity WHERE backend_type = 'client backend'"
+                )
+            )
+        finally:
+            await connection.close()
+
     async def _execute_on_server(self, statement: str) -> None:
         connection = await asyncpg.connect(self._server, timeout=10)
         try:
@@ -94,14 +115,18 @@ class PostgreSQLStore:
 
 
 @contextmanager
-def open_store(database: str, folder: Path, postgresql_url: str) -> Iterator[Store]:
-    """The store of `database`, "sqlite" or "postgresql"; databases on a server are dropped when it closes."""
+def open_store(database: str, folder: Path, postgresql_url: str, *, connections: int = 0) -> Iterator[Store]:
+    """The store of `database`, "sqlite" or "postgresql"; databases on a server are dropped when it closes.
+
+    Raises BenchmarkError if a server has fewer than `connections` to give.
+    """
     if database == "sqlite":
         yield SQLiteStore(folder)
         return
     server = PostgreSQLStore(postgresql_url)
     try:
         _fill(server)
+        server.require_room(connections)
         yield server
     finally:
         server.close()

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.check import check_answers, check_routes, log_in
 from benchmarks.databases import open_store
 from benchmarks.errors import BenchmarkError
-from benchmarks.load import Job, LoadClient
+from benchmarks.load import CONNECTIONS, Job, LoadClient
 from benchmarks.server import Server
 from benchmarks.workloads import Workload
 
@@ -69,7 +69,9 @@ def _measure_database(
 ) -> list[Cell]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="jetio-bench-")))
-        store = stack.enter_context(open_store(database, folder, plan.postgresql_url))
+        needed = len(plan.contestants) * CONNECTIONS
+        opened = open_store(database, folder, plan.postgresql_url, connections=needed)
+        store = stack.enter_context(opened)
         load = stack.enter_context(LoadClient())
         entrants: dict[int, list[Entrant]] = defaultdict(list)
         for routes in sorted({workload.other_routes for workload in plan.workloads}):

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 30
 _STOP_SECONDS = 10
 _LOG_LINES = 40
+_LOG_SECONDS = 0.3
 
 
 class Memory(NamedTuple):
@@ -101,6 +102,7 @@ class Server:
 
     def failure(self, what: str) -> BenchmarkError:
         """An error about this contestant, with the end of its log."""
+        time.sleep(_LOG_SECONDS)  # a server writes the cause of a 500 when it has sent it
         lines = self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
         log = "\n".join(f"  | {line}" for line in lines) or "  | (the server's log is empty)"
         return BenchmarkError(f"{self.contestant} {what}\n{log}")

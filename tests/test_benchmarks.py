@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from benchmarks.databases import open_store
+from benchmarks.errors import BenchmarkError
 from benchmarks.measure import Cell, Plan
 from benchmarks.report import as_markdown
 from benchmarks.spelling import spelling_of
@@ -50,3 +56,13 @@ def test_a_contestant_with_words_of_its_own_is_asked_and_read_in_them() -> None:
     assert (own.ask(request).path, own.read(answer)) == ("/posts?sort=id&itemsPerPage=100", [])
     assert (usual.ask(request), usual.read(answer)) == (request, answer)
     assert own.ask(Request("GET", "/posts/1")).path == "/posts/1"
+
+
+def test_a_run_for_which_the_server_has_too_few_connections_does_not_begin(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    """It would end in the middle, with a contestant that answers 500; the databases it made are gone."""
+    server = postgresql_url.replace("+asyncpg", "")
+    store = open_store("postgresql", tmp_path, server, connections=1_000_000)
+    with pytest.raises(BenchmarkError, match="up to 1000000\n.raise max_connections"), store:
+        pass
