@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from ..dialects import Codec, Query, Result
+from ..dialects import Codec, Conversion, Query, Result
 from .statements import CHILDREN
 from .views import Layout
 
@@ -55,10 +55,11 @@ class Renderer:
 
     def documents(self, query: Query, result: Result) -> list[Document]:
         """The documents without their to-many relations."""
-        made = query.makers.get((self, result.decoded))
+        makers = query.makers[result.decoded]
+        made = makers.get(self)
         if made is None:
-            made = generate(self.layout, query.codecs if result.decoded else query.raw_codecs)
-            query.makers[self, result.decoded] = made
+            codecs = query.codecs if result.decoded else query.raw_codecs
+            made = makers[self] = generate(self.layout, codecs)
         documents: list[Document] = made(result.rows)
         return documents
 
@@ -66,25 +67,33 @@ class Renderer:
 def generate(layout: Layout, codecs: Sequence[Codec]) -> Callable[[Rows], list[Document]]:
     """A function made of one comprehension: several times faster than a loop over fields."""
     names: dict[str, Any] = {}
-    source = f"lambda rows: [{_document(layout, codecs, names)} for r in rows]"
-    made: Callable[[Rows], list[Document]] = eval(source, names)  # noqa: S307 - positions and repr() of names
+    cells = "".join(f"{_cell(place)}, " for place in range(len(codecs)))
+    source = f"lambda rows: [{_document(layout, codecs, names)} for {cells} in rows]"
+    made: Callable[[Rows], list[Document]] = eval(source, names)  # noqa: S307 - positions, repr() of names, our own codecs
     return made
+
+
+def _cell(place: int) -> str:
+    return f"v{place}"
 
 
 def _document(layout: Layout, codecs: Sequence[Codec], names: dict[str, Any]) -> str:
     parts = [f"{name!r}: {_member(place, codecs[place], names)}" for name, place in layout.fields]
     parts += [
-        f"{name!r}: None if r[{present}] is None else {_document(inner, codecs, names)}"
+        f"{name!r}: None if {_cell(present)} is None else {_document(inner, codecs, names)}"
         for name, present, inner in layout.ones
     ]
     return "{" + ", ".join(parts) + "}"
 
 
 def _member(place: int, codec: Codec, names: dict[str, Any]) -> str:
+    cell = _cell(place)
     if codec is None:
-        return f"r[{place}]"
-    names[f"c{place}"] = codec
-    return f"c{place}(r[{place}])"
+        return cell
+    if isinstance(codec, Conversion):
+        return codec.written(cell, names)
+    names[f"f_{cell}"] = codec
+    return f"f_{cell}({cell})"
 
 
 def attach(owners: Sequence[Document | None], name: str, keys: Iterable[Any], children: Children) -> None:

@@ -11,7 +11,7 @@ from .base import Dialect, Driver, Transaction
 from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
 from .mysql import MySQL
 from .postgresql import PostgreSQL
-from .query import Codec, Query, Result, Steps, followed
+from .query import Codec, Conversion, Query, Result, Steps, followed
 from .sqlite import SQLite
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Codec",
     "ConnectionLost",
     "ConstraintViolated",
+    "Conversion",
     "DatabaseFault",
     "Dialect",
     "Driver",

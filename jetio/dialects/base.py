@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -12,11 +13,12 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from ..columns import UtcDateTime, is_foreign
 from ..large import parse_document
 from .faults import ConnectionLost, DatabaseFault
-from .query import Codec, Processor, Query, Result, Steps
+from .query import Codec, Conversion, Processor, Query, Result, Steps
 from .values import json_form
 
 T = TypeVar("T")
@@ -98,9 +100,15 @@ class Dialect(ABC):
     def codec(self, kind: TypeEngine[Any], processor: Processor) -> Codec:
         """From the driver's value to one that JSON has."""
         to_json = self.form(kind)
+        if type(kind) is UtcDateTime and processor is not None:
+            return Conversion(processor, "{v} if {v}.tzinfo is {utc} else {f}({v})", utc=dt.UTC)
         if processor is None or to_json is None:
             return processor or to_json
-        return lambda value: to_json(processor(value))
+        if isinstance(to_json, Conversion) and not (isinstance(kind, TypeDecorator) or is_foreign(kind)):
+            return to_json.after(processor)
+        return lambda value: to_json(
+            processor(value)
+        )  # such a type may make something of NULL, and NULL of it
 
     def form(self, kind: TypeEngine[Any]) -> Codec:
         """From the Python value to one that JSON has."""

@@ -17,6 +17,36 @@ Codec = Callable[[Any], Any] | None
 """From the driver's value to one that orjson writes; None: it is one already."""
 
 
+class Conversion:
+    """A codec that leaves NULL as it is, and that can be written where a call would cost more.
+
+    `source` is an expression of a value `{v}` that is not NULL, by the function `{f}` and further names. It
+    gives what the function gives.
+    """
+
+    __slots__ = ("function", "names", "source")
+
+    def __init__(self, function: Callable[[Any], Any], source: str = "{f}({v})", **names: Any) -> None:
+        self.function, self.source, self.names = function, source, {"f": function, **names}
+
+    def __call__(self, value: Any) -> Any:
+        return None if value is None else self.function(value)
+
+    def after(self, processor: Callable[[Any], Any]) -> Conversion:
+        """Of the driver's value, where a processor is needed that makes no NULL."""
+        function, once = self.function, self.source.count("{v}") == 1
+        source = (self.source if once else "{f}({v})").replace("{v}", "{p}({v})")
+        chained = Conversion(lambda value: function(processor(value)), source)
+        chained.names = {**self.names, "p": processor}
+        return chained
+
+    def written(self, cell: str, names: dict[str, Any]) -> str:
+        """The expression of a cell that is named so; adds what it calls to the names."""
+        own = {name: f"{name}_{cell}" for name in self.names}
+        names |= {own[name]: value for name, value in self.names.items()}
+        return f"(None if {cell} is None else {self.source.format(v=cell, **own)})"
+
+
 class Result:
     """What a statement gave: rows (as the driver has them unless `decoded`) and how many it touched."""
 
@@ -66,7 +96,8 @@ class Query:
         self.core = core
         self.sql = compiled.string
         self.clause_names: tuple[str, ...] = ()
-        self.makers: dict[Any, Callable[[Sequence[Any]], Any]] = {}
+        self.makers: tuple[dict[Any, Any], dict[Any, Any]] = ({}, {})
+        """What renders the rows, by renderer: of the driver's rows, and of decoded ones."""
         self.names: Mapping[Any, str] = compiled.bind_names
         self.returns_rows = bool(compiled._result_columns)
         self._compiled = compiled

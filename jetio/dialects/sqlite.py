@@ -20,7 +20,7 @@ from sqlalchemy.types import TypeEngine
 from ..columns import UtcDateTime
 from .base import WAIT_SECONDS, Dialect, Driver
 from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
-from .query import Codec, Processor
+from .query import Codec, Conversion, Processor
 from .sqlite_driver import PRAGMAS, SQLiteDriver
 
 # At DEBUG it writes every parameter of every statement into the log, password hashes among them.
@@ -65,10 +65,14 @@ class SQLite(Dialect):
         return SQLiteDriver(path, uri=bool(options.get("uri")))
 
     def codec(self, kind: TypeEngine[Any], processor: Processor) -> Codec:
-        return _moment if isinstance(kind, UtcDateTime) else super().codec(kind, processor)
+        if isinstance(kind, UtcDateTime):
+            return Conversion(_moment, _MOMENT)
+        return super().codec(kind, processor)
 
     def form(self, kind: TypeEngine[Any]) -> Codec:
-        return _real if isinstance(kind, Float) else super().form(kind)
+        return (
+            Conversion(float) if isinstance(kind, Float) else super().form(kind)
+        )  # RETURNING gives 8 for an 8.0
 
     def driver_fault(self, error: BaseException) -> DatabaseFault | None:
         code = getattr(error, "sqlite_errorcode", None)
@@ -129,17 +133,13 @@ def _shared_memory(owner: SQLite, url: URL) -> URL:
     return url.set(database=str(Path(folder) / "memory.db"), query={})
 
 
-def _real(number: float | None) -> float | None:
-    """RETURNING gives the integer 8 for an 8.0."""
-    return None if number is None else float(number)
-
-
-def _moment(text: str | None) -> str | None:
+def _moment(text: str) -> str:
     """`2026-01-02 03:04:05.000006` as RFC 3339 with Z, the way a UTC datetime is written elsewhere."""
-    if text is None:
-        return None
-    moment = f"{text[:10]}T{text[11:]}"
-    return f"{moment[:19]}Z" if moment.endswith(".000000") else f"{moment}Z"
+    return f"{text.replace(' ', 'T', 1).removesuffix('.000000')}Z"
+
+
+_MOMENT = "{v}.replace(' ', 'T', 1) + 'Z' if '.000000' not in {v} else {f}({v})"
+"""The same. A search is cheaper than a comparison at the end."""
 
 
 def _prepare_connection(connection: Any, _record: Any) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import DateTime, Enum, Float, Interval, LargeBinary, Numeric, Ti
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from ..columns import Duration, JsonDocument, UtcDateTime
+from .query import Conversion
 
 _DURATION: TypeAdapter[dt.timedelta] = TypeAdapter(dt.timedelta)
 
@@ -24,28 +25,24 @@ OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 def json_form(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
     """From a column's Python value to one that `dump` writes as documented; None where it is that already."""
     if isinstance(kind, Duration | Interval):
-        return _optional(duration)
+        return Conversion(duration)
     if isinstance(kind, JsonDocument):
-        return _optional(kind.written)
+        return Conversion(kind.written)
     if isinstance(kind, UtcDateTime):
         return None
     if isinstance(kind, TypeDecorator):
         return json_form(kind.impl_instance)
     if isinstance(kind, Enum):
-        return _optional(_enum_value)
+        return Conversion(_enum_value)
     if isinstance(kind, Numeric | Float) and kind.asdecimal:
-        return _optional(decimal)
+        return Conversion(decimal, "f'{{{v}:f}}'")
     if isinstance(kind, Numeric):
-        return _optional(float)  # SQLite gives whole numbers for some
+        return Conversion(float)  # SQLite gives whole numbers for some
     if isinstance(kind, DateTime):
-        return _optional(_in_utc)
+        return Conversion(_in_utc)
     if isinstance(kind, Time):
-        return _optional(moment)
-    return _optional(binary) if isinstance(kind, LargeBinary) else None
-
-
-def _optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None else convert(value)
+        return Conversion(moment)
+    return Conversion(binary) if isinstance(kind, LargeBinary) else None
 
 
 def _in_utc(value: dt.datetime) -> dt.datetime:
