@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from sqlalchemy import URL, event
+from sqlalchemy import URL, Enum, event
 from sqlalchemy.engine import Dialect as SQLDialect
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError
@@ -105,7 +105,8 @@ class Dialect(ABC):
         if processor is None or to_json is None:
             return processor or to_json
         if isinstance(to_json, Conversion) and not (isinstance(kind, TypeDecorator) or is_foreign(kind)):
-            return to_json.after(processor)
+            chained = to_json.after(processor)
+            return _looked_up(kind.enums, chained) if isinstance(kind, Enum) else chained
         return lambda value: to_json(
             processor(value)
         )  # such a type may make something of NULL, and NULL of it
@@ -133,6 +134,12 @@ class Dialect(ABC):
     @abstractmethod
     def driver_fault(self, error: BaseException) -> DatabaseFault | None:
         """The fault behind one of the driver's own exceptions."""
+
+
+def _looked_up(names: Iterable[str], convert: Conversion) -> Conversion:
+    """What stands for these names, made once; of others the conversion tells that they are none."""
+    known = {name: convert(name) for name in names}
+    return Conversion(convert.function, "{known}.get({v}) or {f}({v})", known=known)
 
 
 def keep_sound(engine: AsyncEngine, is_closed: Callable[[Any], bool]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import aiosqlite
-from sqlalchemy import URL, Connection, Float, event
+from sqlalchemy import URL, Connection, DateTime, Float, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.types import TypeEngine
 
@@ -67,7 +67,10 @@ class SQLite(Dialect):
     def codec(self, kind: TypeEngine[Any], processor: Processor) -> Codec:
         if isinstance(kind, UtcDateTime):
             return Conversion(_moment, _MOMENT)
-        return super().codec(kind, processor)
+        codec = super().codec(kind, processor)
+        if type(kind) is DateTime and isinstance(codec, Conversion):
+            return Conversion(codec.function, _AS_STORED)
+        return codec
 
     def form(self, kind: TypeEngine[Any]) -> Codec:
         return (
@@ -140,6 +143,8 @@ def _moment(text: str) -> str:
 
 _MOMENT = "{v}.replace(' ', 'T', 1) + 'Z' if '.000000' not in {v} else {f}({v})"
 """The same. A search is cheaper than a comparison at the end."""
+_AS_STORED = _MOMENT.replace(" if ", " if len({v}) == 26 and ")
+"""Of a column without a zone: text that is not as SQLAlchemy stores it is parsed."""
 
 
 def _prepare_connection(connection: Any, _record: Any) -> None:

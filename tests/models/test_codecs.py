@@ -40,6 +40,11 @@ class Colour(enum.Enum):
     BLUE = "b"
 
 
+class Level(enum.IntEnum):
+    NONE = 0
+    SOME = 1
+
+
 class Odd(TypeDecorator[Decimal]):
     """Reads NULL as 7 and 8 as NULL, as a type of an application may."""
 
@@ -73,6 +78,8 @@ KINDS: list[tuple[TypeEngine[Any], st.SearchStrategy[Any]]] = [
     (Float(), NUMBERS),
     (Uuid(), st.uuids()),
     (Enum(Colour), st.sampled_from(Colour)),
+    (Enum(Level), st.sampled_from(Level)),
+    (Enum("", "a", "b"), st.sampled_from(["", "a", "b"])),
     (LargeBinary(), st.binary()),
     (Duration(), st.timedeltas()),
     (JSON(), st.lists(st.integers() | st.none())),
@@ -82,7 +89,7 @@ URLS = {"sqlite": "sqlite:///:memory:", "postgresql": "postgresql://nobody@local
 
 
 @pytest.mark.parametrize("server", URLS)
-@pytest.mark.parametrize(("kind", "values"), KINDS, ids=[type(kind).__name__ for kind, _ in KINDS])
+@pytest.mark.parametrize(("kind", "values"), KINDS, ids=[repr(kind) for kind, _ in KINDS])
 def test_rows_of_the_driver_give_the_bytes_of_decoded_rows(
     server: str, kind: TypeEngine[Any], values: st.SearchStrategy[Any]
 ) -> None:
@@ -132,6 +139,16 @@ def test_how_a_moment_of_sqlite_is_shown(written: str, shown: str) -> None:
     assert maker(codec)([(written,)]) == [{"value": shown}]
 
 
+@pytest.mark.parametrize("written", ["2026-01-02 03:04:05", "2026-01-02T03:04:05.100", "2026-01-02"])
+def test_a_moment_without_a_zone_that_others_wrote_is_read_as_decoded(written: str) -> None:
+    """Text that SQLAlchemy stores otherwise is parsed first, and shown as its value is elsewhere."""
+    database, kind = Database(URLS["sqlite"]), DateTime()
+    processor: Any = database.dialect.result_processor(kind, database.engine.sync_engine.dialect)
+    again = maker(database.dialect.form(kind))
+    render = maker(database.dialect.codec(kind, processor))
+    assert dump(render([(written,)])) == dump(again([(processor(written),)]))
+
+
 @given(AWARE | NAIVE)
 def test_a_moment_in_any_zone_is_shown_in_utc(moment: dt.datetime) -> None:
     """Of a driver that gives other zones, or none, where the column has none."""
@@ -141,6 +158,17 @@ def test_a_moment_in_any_zone_is_shown_in_utc(moment: dt.datetime) -> None:
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)
     expected = dump([{"value": aware.astimezone(dt.UTC)}])
     assert dump(maker(database.dialect.codec(kind, processor))([(moment,)])) == expected
+
+
+@pytest.mark.parametrize("server", URLS)
+def test_a_name_that_an_enum_does_not_have_is_an_error(server: str) -> None:
+    """Text that others wrote into the column is not shown as if it were a value of the model."""
+    database, kind = Database(URLS[server]), Enum(Colour)
+    processor = database.dialect.result_processor(kind, database.engine.sync_engine.dialect)
+    render = maker(database.dialect.codec(kind, processor))
+    assert render([("RED",), (None,)]) == [{"value": "r"}, {"value": None}]
+    with pytest.raises(LookupError):
+        render([("GREEN",)])
 
 
 def test_a_joined_row_is_null_or_a_document() -> None:
