@@ -64,5 +64,5 @@ def test_a_run_for_which_the_server_has_too_few_connections_does_not_begin(
     """It would end in the middle, with a contestant that answers 500; the databases it made are gone."""
     server = postgresql_url.replace("+asyncpg", "")
     store = open_store("postgresql", tmp_path, server, connections=1_000_000)
-    with pytest.raises(BenchmarkError, match="up to 1000000\n.raise max_connections"), store:
+    with pytest.raises(BenchmarkError, match="raise max_connections"), store:
         pass
