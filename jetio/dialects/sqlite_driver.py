@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 PRAGMAS = ("foreign_keys=ON", "journal_mode=WAL", "synchronous=NORMAL")
 READERS = 3
+STATEMENTS = 500
+"""How many prepared statements a connection keeps: of one that it has forgotten, the text is parsed anew."""
 
 
 class SQLiteDriver:
@@ -35,7 +37,12 @@ class SQLiteDriver:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False, uri=self._uri
+            self._path,
+            timeout=WAIT_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=STATEMENTS,
+            uri=self._uri,
         )
         for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")

@@ -255,6 +255,25 @@ async def test_a_closed_database_opens_again(database: Database) -> None:
     assert await count(database) == 1
 
 
+async def test_the_statements_of_many_models_stay_prepared(database: Database) -> None:
+    """A connection parses hundreds of statements once each, however they take turns."""
+    connection = database.driver._connect()
+    parsed: list[int] = []
+
+    def note(action: int, *_: object) -> int:
+        parsed.append(action)
+        return sqlite3.SQLITE_OK
+
+    connection.set_authorizer(note)  # SQLite asks it while it parses, and at no other time
+    counts = []
+    for _ in range(3):
+        for number in range(400):
+            connection.execute(f"SELECT {number}").fetchall()
+        counts.append(len(parsed))
+    connection.close()
+    assert counts == [400, 400, 400]
+
+
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite+aiosqlite:///:memory:", "sqlite:///x?mode=memory"])
 async def test_memory_is_one_database_for_all(url: str) -> None:
     """An in-memory URL is shared by sessions and statements, isolated as any, and gone with its owner."""
