@@ -32,6 +32,7 @@ from .jwt import JWTAuthenticator, words
 __all__ = ["RemoteAuthenticator", "RemoteIssuer"]
 
 _ADMIN = frozenset({"admin"})
+_REMEMBERED = 1000
 _LEEWAY = 30  # two organisations, two clocks
 
 MapUser = Callable[[Mapping[str, Any], AsyncSession], Awaitable[Any]]
@@ -89,6 +90,17 @@ class RemoteIssuer:
         return mistakes
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class _Signed:
+    """Claims that this very key of the issuer has signed; keys that are fetched anew have signed nothing yet."""
+
+    issuer: RemoteIssuer
+    kid: str | None
+    algorithm: str
+    key: Any
+    claims: Mapping[str, Any]
+
+
 class RemoteAuthenticator:
     """Finds the caller by the issuer that a token names: each reads its own tokens, and nobody else's.
 
@@ -107,6 +119,7 @@ class RemoteAuthenticator:
         self._role_permissions = role_permissions
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
         self._keys: dict[str, KeySet] = {}
+        self._signed: dict[str, _Signed] = {}
         own = local.bearer if local is not None else None
         self._local_reads_headers = own is not None
         self._bearer = own or BearerTransport()
@@ -148,6 +161,9 @@ class RemoteAuthenticator:
         token = self._bearer.read(connection)
         if token is None:
             return None if self._local is None else await self._local.identify(connection, work)
+        signed = self._signed.get(token)
+        if signed is not None and await self._stands(signed):
+            return await self._caller(signed.issuer, signed.claims)
         try:
             given = read_unverified(token)
         except TokenError:
@@ -159,6 +175,14 @@ class RemoteAuthenticator:
         if self._local is None or not self._local_reads_headers:
             raise refused()
         return await self._local.identify(connection, work)
+
+    async def _stands(self, signed: _Signed) -> bool:
+        """Whether it is in time and the key is still the issuer's; what does not stand is judged from the start."""
+        try:
+            judge_dates(signed.claims, _LEEWAY, issued=False)
+            return await self._keys[signed.issuer.issuer].find(signed.kid, signed.algorithm) is signed.key
+        except TokenError:
+            return False
 
     async def _claims(self, issuer: RemoteIssuer, given: Unverified) -> Mapping[str, Any]:
         try:
@@ -182,7 +206,11 @@ class RemoteAuthenticator:
         if not isinstance(claims.get("sub"), str) or not claims["sub"]:
             raise TokenError("`sub` is missing or not a text")
         judge_dates(claims, _LEEWAY, issued=False)
-        return MappingProxyType(claims)
+        if len(self._signed) >= _REMEMBERED:
+            del self._signed[next(iter(self._signed))]
+        found = MappingProxyType(claims)
+        self._signed[given.token] = _Signed(issuer, kid, algorithm, key, found)
+        return found
 
     # ---- the principal -------------------------------------------------------------------------------------
 

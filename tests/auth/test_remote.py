@@ -27,6 +27,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from jetio import ConfigError, CrudRouter, Depends, Jetio, Principal, add_swagger_ui
 from jetio.testing import TestClient
 from jetio_auth import AuthRouter, JetioAuthMixin, JWTConfig, RemoteIssuer
+from jetio_auth.backends import remote as remembering
 from tests.auth.forum import SETTINGS, bearer, call, new_base
 from tests.auth.remote import AUDIENCE, Provider
 from tests.live import LiveServer, serve
@@ -350,6 +351,35 @@ def test_a_new_key_is_found_at_once_and_then_each_half_minute(provider: Provider
             clock.shift(timedelta(seconds=31))
             assert ask(client, provider.token()).status_code == 200
             assert provider.asked() == 3
+
+
+def test_a_token_that_was_seen_before_stands_by_its_dates_and_its_key(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it came it expires, and is gone with its key; how many are remembered is bounded."""
+    monkeypatch.setattr(remembering, "_REMEMBERED", 2)
+    with time_machine.travel(time.time(), tick=False) as clock:
+        app, _ = new_app(RemoteIssuer(provider.issuer, AUDIENCE, jwks_ttl=3600))
+        with client_of(app) as client:
+            tokens = [provider.token(sub=f"user-{number}") for number in range(3)]
+            for _ in range(3):
+                assert [ask(client, token).json()["sub"] for token in tokens] == [
+                    "user-0",
+                    "user-1",
+                    "user-2",
+                ]
+            for token in tokens:
+                head, claims, signature = token.split(".")
+                assert refusal(client, f"{head}.{claims}.{signature[::-1]}") == "not_authenticated"
+            clock.shift(timedelta(seconds=631))
+            assert {refusal(client, token) for token in tokens} == {"token_expired"}
+            lasting = provider.token(exp=int(time.time()) + 90000)
+            assert ask(client, lasting).status_code == 200
+            clock.shift(timedelta(seconds=7201))
+            assert ask(client, lasting).status_code == 200, "the same key, fetched anew"
+            provider.change(rotate=True)
+            clock.shift(timedelta(seconds=7201))
+            assert refusal(client, lasting) == "not_authenticated"
 
 
 def until(condition: Any) -> None:
