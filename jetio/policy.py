@@ -74,7 +74,7 @@ class Access:
         self._item_id = item_id
         self._read_key: Callable[[], Any] | None = None
         self._finder = finder
-        self._origin: Access = self
+        self._origin: Access | None = None  # never itself: only the collector would free it
         self._user: Any = _UNREAD
 
     @property
@@ -105,7 +105,7 @@ class Access:
 
     async def user(self) -> Any:
         """The caller's row as an object, loaded once; None for nobody, and for a caller without a row."""
-        asked = self._origin
+        asked = self._origin or self
         if asked._user is _UNREAD:
             load = getattr(asked._finder, "load_user", None)
             found = load is not None and self.principal is not None
@@ -114,8 +114,9 @@ class Access:
 
     def towards(self, model: type[Any], action: str) -> Access:
         """The same caller asking about another model."""
-        access = Access(self._origin.request, self.principal, self.work, action=action, model=model)
-        access._origin = self._origin
+        origin = self._origin or self
+        access = Access(origin.request, self.principal, self.work, action=action, model=model)
+        access._origin = origin
         return access
 
 

@@ -92,6 +92,9 @@ class ProblemWriter:
             answer = without_body(watched) if scope["method"] == "HEAD" else watched
             sent = RequestBody(scope, scope.get("jetio.body", receive), self.limit)
             await self._answer(error, problem, BodyRequest(sent), answer)
+        finally:
+            if outermost:
+                scope.pop("jetio.body", None)  # it holds the scope: left in there, only the collector frees both
 
     async def _answer(self, error: Exception, problem: Problem | None, request: Request, send: Send) -> None:
         shown, expected = problem or _internal(), self._expected(error) is not None

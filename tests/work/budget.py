@@ -18,7 +18,7 @@ FILE = Path(__file__).with_name("budget.json")
 MARGIN = 1.10
 SLACK = 2000
 """Bytes by which the peak of one and the same request differs between runs."""
-HONEST = 0.50
+HONEST = 0.70
 ROUGH = ("opcodes", "peak")
 """Measures with a margin; all others are small numbers that are exact."""
 

@@ -95,8 +95,8 @@ class _Measurement:
     async def _garbage_of(self, workload: Workload) -> float:
         calls = [await self._prepared(workload) for _ in range(MANY)]
         with garbage() as found:
-            for call in calls:
-                await call()
+            while calls:
+                await calls.pop()()  # what is kept here would keep its scope from being garbage
         return found[0] / MANY
 
     async def _settle(self) -> None:
