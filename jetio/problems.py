@@ -86,15 +86,22 @@ class ProblemWriter:
         except ClientDisconnect:
             return  # nobody is there to be answered
         except Exception as error:
-            problem = self._problem(error)
-            if started or not (outermost or problem or self._handler(error, problem)):
+            if started or not await self._answered(error, scope, receive, watched):
                 raise
-            answer = without_body(watched) if scope["method"] == "HEAD" else watched
-            sent = RequestBody(scope, scope.get("jetio.body", receive), self.limit)
-            await self._answer(error, problem, BodyRequest(sent), answer)
         finally:
             if outermost:
                 scope.pop("jetio.body", None)  # it holds the scope: left in there, only the collector frees both
+
+    async def _answered(self, error: Exception, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Whether it was this writer's to answer. A method of its own: names of the frame that an exception came
+        through, if they lead to it, leave both to the collector."""
+        problem = self._problem(error)
+        if not (self.outermost or problem or self._handler(error, problem)):
+            return False
+        answer = without_body(send) if scope["method"] == "HEAD" else send
+        sent = RequestBody(scope, scope.get("jetio.body", receive), self.limit)
+        await self._answer(error, problem, BodyRequest(sent), answer)
+        return True
 
     async def _answer(self, error: Exception, problem: Problem | None, request: Request, send: Send) -> None:
         shown, expected = problem or _internal(), self._expected(error) is not None
