@@ -90,7 +90,7 @@ class ProblemWriter:
                 raise
         finally:
             if outermost:
-                scope.pop("jetio.body", None)  # it holds the scope: left in there, only the collector frees both
+                scope.pop("jetio.body", None)  # which holds the scope: only the collector would free both
 
     async def _answered(self, error: Exception, scope: Scope, receive: Receive, send: Send) -> bool:
         """Whether it was this writer's to answer. A method of its own: names of the frame that an exception came

@@ -97,7 +97,7 @@ def test_a_request_sends_the_statements_it_needs_and_no_other(database: str, fig
     assert sent == dict(STATEMENTS[database])
 
 
-def test_a_request_crosses_to_a_thread_once_for_each_group_of_statements(
+def test_a_request_crosses_to_a_thread_at_most_once_for_each_group_of_statements(
     database: str, figures: Figures
 ) -> None:
     """On SQLite BEGIN goes with the next statement, and nobody waits for a ROLLBACK; elsewhere is no thread."""
@@ -105,7 +105,7 @@ def test_a_request_crosses_to_a_thread_once_for_each_group_of_statements(
         if name == "plain hello" or (name.startswith("hooked") and database == "sqlite"):
             continue  # a plain function has a thread of its own, and sessions go through aiosqlite's
         groups = [text for text in numbers["statements"] if text not in ("BEGIN", "ROLLBACK")]
-        assert numbers["hops"] == (len(groups) if database == "sqlite" else 0), name
+        assert numbers["hops"] <= (len(groups) if database == "sqlite" else 0), name
 
 
 def test_no_request_costs_more_than_its_budget(database: str, figures: Figures) -> None:
