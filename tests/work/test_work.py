@@ -42,7 +42,7 @@ ALONE: Mapping[str, str] = {
 }
 STATEMENTS: Mapping[str, Mapping[str, str]] = {
     "sqlite": ALONE,
-    "postgresql": {**ALONE, "to-many": "BEGIN, SELECT authors, SELECT posts, COMMIT"},
+    "postgresql": {**ALONE, "to-many": "SELECT authors, SELECT posts"},
     "mariadb": {
         "hello": "",
         "plain hello": "",
