@@ -47,7 +47,10 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 def require_json(scope: Scope, accepted: Sequence[str] = JSON_TYPES) -> str:
     """The media type of the body; raises 415 `unsupported_media_type` for another one than `accepted`."""
-    given = header(scope, b"content-type") or ""
+    return _accepted(header(scope, b"content-type") or "", scope, accepted)
+
+
+def _accepted(given: str, scope: Scope, accepted: Sequence[str]) -> str:
     if given in accepted:
         return given
     media, charset = _media(given)
@@ -74,10 +77,10 @@ def _too_large(scope: Scope, limit: int) -> Problem:
     return Problem(413, "content_too_large", f"The body is larger than {limit} bytes", headers=headers)
 
 
-def _check_length(scope: Scope, limit: int) -> None:
-    length = header(scope, b"content-length")
+def _check_length(sent: RequestBody, limit: int) -> None:
+    length = sent.header(b"content-length")
     if length is not None and length.isdecimal() and (len(length) > 15 or int(length) > limit):
-        raise _too_large(scope, limit)
+        raise _too_large(sent.scope, limit)
 
 
 class _Tape:
@@ -119,12 +122,24 @@ class RequestBody:
     its own. `keep` says how much stays for others of what this one reads; by default all up to the limit.
     """
 
-    __slots__ = ("_ended", "_keep", "_limit", "_receive", "_size", "_tape", "scope")
+    __slots__ = ("_ended", "_headers", "_keep", "_limit", "_receive", "_size", "_tape", "scope")
 
     def __init__(self, scope: Scope, receive: Receive, limit: Limit, keep: int | None = None) -> None:
         self.scope, self._receive, self._limit, self._keep = scope, receive, limit, keep
         self._tape: _Tape | None = None
+        self._headers: dict[bytes, bytes] | None = None
         self._size, self._ended = 0, False
+
+    def header(self, name: bytes) -> str | None:
+        """The first header of that (lower-case) name."""
+        if self._headers is None:
+            self._headers = dict(reversed(self.scope["headers"]))
+        value = self._headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    def media(self, accepted: Sequence[str]) -> str:
+        """The media type of the body; raises 415 as `require_json` does."""
+        return _accepted(self.header(b"content-type") or "", self.scope, accepted)
 
     @property
     def limit(self) -> int:
@@ -145,7 +160,7 @@ class RequestBody:
     async def read(self) -> bytes:
         """The whole body; raises 413 `content_too_large`, without reading on, past the limit."""
         limit = self.limit
-        _check_length(self.scope, limit)
+        _check_length(self, limit)
         tape = self._shared(limit)
         while not tape.complete and tape.size <= limit:
             await tape.pull()
@@ -169,7 +184,7 @@ class RequestBody:
         if self._ended:
             return await tape.receive()
         if self._size == 0:
-            _check_length(self.scope, limit)
+            _check_length(self, limit)
         part = await self._part(tape)
         if tape.gone:
             return {"type": "http.disconnect"}

@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic import ValidationError as PydanticError
 from pydantic_core import from_json
 
-from ..body import RequestBody, entries_of, problem_of, refuse_ambiguous, require_json
+from ..body import RequestBody, entries_of, problem_of, refuse_ambiguous
 from ..columns import PlainText, is_document
 from ..dialects.values import dump, json_form
 from ..errors import FieldError, Problem, ValidationError
@@ -27,7 +27,10 @@ JSON = ("application/json",)
 MERGE_PATCH = "application/merge-patch+json"
 
 
-@dataclass(frozen=True, slots=True)
+_NONE: Mapping[str, Any] = {}
+
+
+@dataclass(slots=True)
 class Given:
     """What a client sent: values by field, and what it said of fields that are the server's (`claimed`).
 
@@ -35,8 +38,8 @@ class Given:
     """
 
     values: dict[str, Any]
-    claimed: Mapping[str, Any] = field(default_factory=dict)
-    patches: Mapping[str, Any] = field(default_factory=dict)
+    claimed: Mapping[str, Any] = field(default_factory=lambda: _NONE)
+    patches: Mapping[str, Any] = field(default_factory=lambda: _NONE)
 
 
 class Bodies:
@@ -61,22 +64,21 @@ class Bodies:
     async def read(self, sent: RequestBody) -> Given:
         """Raises 400, 413, 415 or 422."""
         raw = await sent.read()
-        media = require_json(sent.scope, self._media)
+        media = sent.media(self._media)
         if len(raw) > LARGE:
             return await parse_large(partial(self._parse, raw, media))
         return self._parse(raw, media)
 
     def _parse(self, raw: bytes, media: str) -> Given:
+        patches = _NONE
         if media == MERGE_PATCH and self._documents:
             raw, patches = self._without_documents(raw)
-        else:
-            patches = {}
         try:
             body: Any = self._validate(raw)
         except PydanticError as error:
             return self._read_claims(error, raw, patches)
         refuse_ambiguous(raw, len(body.model_fields_set))
-        return Given(given_values(body, self._names), patches=patches)
+        return Given(given_values(body, self._names), _NONE, patches)
 
     def _without_documents(self, raw: bytes) -> tuple[bytes, dict[str, Any]]:
         """The body without the objects that are to be merged, and these (RFC 7396)."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, TypeAdapter
 from starlette.types import Scope, Send
 
-from ..body import RequestBody, header
+from ..body import RequestBody
 from ..dependencies import BodySpec
 from ..dialects import Busy, ConstraintViolated
 from ..errors import Problem, unavailable
@@ -34,6 +34,9 @@ ATTEMPTS = 3
 T = TypeVar("T")
 
 
+_NONE: Mapping[Any, Any] = {}
+
+
 @dataclass(slots=True)
 class Task:
     """One write: what is to be done, what the rules say, who does it. `change` is the last attempt's."""
@@ -45,7 +48,7 @@ class Task:
     key: tuple[Any, ...] | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
     given: Given = field(default_factory=lambda: Given({}))
-    references: Mapping[ForeignKey, Decision] = field(default_factory=dict)
+    references: Mapping[ForeignKey, Decision] = field(default_factory=lambda: _NONE)
     stale: bool = False
     admin: bool = False
     change: Change | None = None
@@ -92,7 +95,7 @@ class Write(Action):
 
     async def _references(self, access: Access) -> Mapping[ForeignKey, Decision]:
         if not self.referred:
-            return {}
+            return _NONE
         found = {
             key: await read_decision(rules, access, target) for key, (target, rules) in self.referred.items()
         }
@@ -109,7 +112,8 @@ class Write(Action):
             try:
                 self._open(task.access)
                 result = await attempt(task)
-                await self._commit(task)
+                if task.access.work.is_open:
+                    await self._commit(task)
             except Exception as error:
                 # A hook's own statement may be the one that lost.
                 if not isinstance(self.app.database.dialect.fault(error), Busy):
@@ -121,8 +125,7 @@ class Write(Action):
 
     async def _commit(self, task: Task) -> None:
         try:
-            if task.access.work.is_open:
-                await task.access.work.commit()
+            await task.access.work.commit()
         except ConstraintViolated as error:  # one that is checked at the end of the transaction
             deleting = self.action == "delete"
             raise violation_problem(self.resource, error.violation, deleting=deleting) from error
@@ -142,10 +145,9 @@ class Write(Action):
         return await task.writer.show(work, task.scopes, key)
 
     async def _committed(self, task: Task) -> None:
-        if self.hooked:
-            assert task.change is not None  # noqa: S101 - every attempt makes one
-            await self._hook("on_commit", task.change)
-            await task.access.work.commit()  # what such a hook writes is a transaction of its own
+        assert task.change is not None  # noqa: S101 - every attempt makes one
+        await self._hook("on_commit", task.change)
+        await task.access.work.commit()  # what such a hook writes is a transaction of its own
 
     def _problems(self) -> Sequence[int]:
         return (409, 413, 415)
@@ -183,14 +185,14 @@ class Create(Write):
         given = await self.bodies[admin].read(sent)
         values = plan_create(self.resource, given.values, owner=owner)
         self._open(access)
-        task = Task(
-            access, self._writer(admin), WriteRule(ALLOW, decision), await self._scopes(access, ALLOW)
-        )
+        rule = UNRULED if decision is ALLOW else WriteRule(ALLOW, decision)
+        task = Task(access, self._writer(admin), rule, await self._scopes(access, ALLOW))
         task.values, task.given, task.references = values, given, await self._references(access)
         key, document = await self._retried(task, self._attempt)
         location = f"{scope.get('root_path', '')}{self.base}/{key}"
-        await _answer(scope, send, 201, document, [(b"location", location.encode())])
-        await self._committed(task)
+        await _answer(sent, send, 201, document, [(b"location", location.encode())])
+        if self.hooked:
+            await self._committed(task)
 
     async def _attempt(self, task: Task) -> tuple[str, bytes]:
         work, writer, claimed = task.access.work, task.writer, task.given.claimed
@@ -260,12 +262,13 @@ class _Alter(Write):
             self._values(given, self.parts.schemas[admin].updatable),
             given,
             await self._references(access),
-            _is_stale(scope),
+            _is_stale(sent),
             admin,
         )
         document = await self._retried(task, self._attempt)
-        await _answer(scope, send, 200, document)
-        await self._committed(task)
+        await _answer(sent, send, 200, document)
+        if self.hooked:
+            await self._committed(task)
 
     async def _attempt(self, task: Task) -> bytes:
         work, writer, claimed, key = task.access.work, task.writer, task.given.claimed, task.key or ()
@@ -351,10 +354,11 @@ class Delete(Write):
         refuse_parameters(scope["query_string"])
         key, writer = self._key(scope), self._writer(self._is_admin(access))
         self._open(access)
-        task = Task(access, writer, await self._write_rule(access, decision), {}, key, stale=_is_stale(scope))
+        task = Task(access, writer, await self._write_rule(access, decision), {}, key, stale=_is_stale(sent))
         await self._retried(task, self._attempt)
         await send_empty(send, 204)
-        await self._committed(task)
+        if self.hooked:
+            await self._committed(task)
 
     async def _attempt(self, task: Task) -> None:
         work, key = task.access.work, task.key or ()
@@ -389,9 +393,9 @@ def _needs_before(task: Task) -> bool:
     return bool(task.given.patches) or any(any(parts) and not all(parts) for parts in held)
 
 
-def _is_stale(scope: Scope) -> bool:
+def _is_stale(sent: RequestBody) -> bool:
     """Whether `If-Match` asks for a version that cannot be: rows carry no ETag."""
-    given = header(scope, b"if-match")
+    given = sent.header(b"if-match")
     return given is not None and given.strip() != "*"
 
 
@@ -400,17 +404,19 @@ async def _refuse_stale(task: Task) -> None:
     raise Problem(412, "etag_mismatch", "The row is not in the state that If-Match names")
 
 
+_MINIMAL = "return=minimal"
+
+
 async def _answer(
-    scope: Scope,
+    sent: RequestBody,
     send: Send,
     status: int,
     document: bytes,
-    headers: list[tuple[bytes, bytes]] | None = None,
+    headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> None:
     """The document, unless the client prefers to be told only that it worked (RFC 7240)."""
-    told = headers or []
-    prefer = header(scope, b"prefer") or ""
-    if any(part.strip().lower() == "return=minimal" for part in prefer.split(",")):
-        await send_empty(send, status, [*told, (b"preference-applied", b"return=minimal")])
+    prefer = sent.header(b"prefer")
+    if prefer is not None and any(part.strip().lower() == _MINIMAL for part in prefer.split(",")):
+        await send_empty(send, status, [*headers, (b"preference-applied", _MINIMAL.encode())])
     else:
-        await send_json(send, status, document, told)
+        await send_json(send, status, document, headers)

@@ -92,6 +92,10 @@ class Dialect(ABC):
         """The executor of compiled statements, None when statements go through SQLAlchemy's."""
         return None
 
+    def bind_processor(self, kind: TypeEngine[Any], processor: Processor) -> Processor:
+        """From the Python value to the driver's; `processor` is what SQLAlchemy does."""
+        return processor
+
     def result_processor(self, kind: TypeEngine[Any], sql_dialect: SQLDialect) -> Processor:
         """From the driver's value to the Python value."""
         processor: Processor = kind._cached_result_processor(sql_dialect, None)

@@ -104,8 +104,8 @@ class Query:
         self._expands = bool(compiled.post_compile_params)
         processors: Mapping[str, Any] = compiled._bind_processors
         self._binds = [
-            (name, processors.get(name), compiled.binds[name].effective_value)
-            for name in compiled.positiontup or ()
+            (name, dialect.bind_processor(bind.type, processors.get(name)), bind.effective_value)
+            for name, bind in ((name, compiled.binds[name]) for name in compiled.positiontup or ())
         ]
         types = [column.type for column in compiled._result_columns]
         self.processors: list[Processor] = [dialect.result_processor(kind, sql_dialect) for kind in types]

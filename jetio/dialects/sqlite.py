@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import logging
 import shutil
 import sqlite3
@@ -63,6 +64,9 @@ class SQLite(Dialect):
     def driver(self, engine: AsyncEngine) -> Driver:
         [path], options = engine.dialect.create_connect_args(self.url)
         return SQLiteDriver(path, uri=bool(options.get("uri")))
+
+    def bind_processor(self, kind: TypeEngine[Any], processor: Processor) -> Processor:
+        return _stored if isinstance(kind, UtcDateTime) else processor
 
     def codec(self, kind: TypeEngine[Any], processor: Processor) -> Codec:
         if isinstance(kind, UtcDateTime):
@@ -134,6 +138,14 @@ def _shared_memory(owner: SQLite, url: URL) -> URL:
     folder = tempfile.mkdtemp(prefix="jetio-")
     weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
     return url.set(database=str(Path(folder) / "memory.db"), query={})
+
+
+def _stored(value: dt.datetime | None) -> str | None:
+    """What UtcDateTime and SQLAlchemy's DATETIME make of it together, in three calls."""
+    if value is None:
+        return None
+    moment = value if value.tzinfo is None else value.astimezone(dt.UTC).replace(tzinfo=None)
+    return moment.isoformat(" ", "microseconds")
 
 
 def _moment(text: str) -> str:
