@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -159,6 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement (default: 4)")
     parser.add_argument("--postgresql-url", default="postgresql://postgres@127.0.0.1:5432/postgres")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that databases are dropped
     print(f"{len(os.sched_getaffinity(0))} cores, for workers, clients and database together")
     for database in options.database or DATABASES:
         with TemporaryDirectory(prefix="jetio-bench-") as name:
