@@ -30,7 +30,8 @@ class Database:
 
     `replicas` are the addresses of servers that follow this one: lists and single rows of routers are read
     there, and what asks for a `ReadSession`. `fast_path=False` sends every statement through an
-    `AsyncSession`. Further keyword arguments go to SQLAlchemy's `create_async_engine`, for every server.
+    `AsyncSession`. `database_json=False` lets no database make the JSON of answers. Further keyword arguments
+    go to SQLAlchemy's `create_async_engine`, for every server.
     """
 
     def __init__(
@@ -39,10 +40,12 @@ class Database:
         *,
         replicas: Sequence[str] = (),
         fast_path: bool = True,
+        database_json: bool = True,
         **engine_options: Any,
     ) -> None:
         self.dialect = dialect_for(url)
         self.fast_path = fast_path
+        self.json = self.dialect.json if fast_path and database_json else None
         self.primary = Server(self.dialect, engine_options, fast_path=fast_path)
         self._replicas = replicas_of(self.dialect, replicas, engine_options, fast_path=fast_path)
         self._queries: dict[Hashable, Query] = {}

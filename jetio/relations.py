@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, ColumnElement, Table, UniqueConstraint
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ColumnElement,
+    Index,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import RelationshipProperty
 from sqlalchemy.sql import operators
 
@@ -36,6 +44,14 @@ class Relation:
     secondary_pairs: tuple[tuple[Column[Any], Column[Any]], ...]
     order: tuple[ColumnElement[Any], ...]
     simple: bool
+
+    @property
+    def indexed(self) -> bool:
+        """Whether the other side's rows are found by an index."""
+        found = is_indexed(other for _, other in self.pairs)
+        return found and (
+            not self.secondary_pairs or is_indexed(target for target, _ in self.secondary_pairs)
+        )
 
 
 def relation_of(item: RelationshipProperty[Any]) -> Relation:
@@ -73,6 +89,22 @@ def _through(item: RelationshipProperty[Any]) -> tuple[tuple[Any, ...], tuple[An
     own = tuple((local, link) for local, link in item.synchronize_pairs)
     other = tuple((target, link) for target, link in item.secondary_synchronize_pairs or ())
     return own, other
+
+
+def is_indexed(columns: Iterable[Column[Any]]) -> bool:
+    """Whether the table's declaration has an index that finds rows by these columns."""
+    wanted = list(columns)
+    table: Any = wanted[0].table
+    kept = [list(item.columns) for item in table.constraints if isinstance(item, _INDEXED)]
+    kept += [list(item.expressions) for item in table.indexes if not _is_partial(item)]
+    return any(set(found[: len(wanted)]) == set(wanted) for found in kept)
+
+
+_INDEXED = (PrimaryKeyConstraint, UniqueConstraint)
+
+
+def _is_partial(index: Index) -> bool:
+    return any(options.get("where") is not None for options in index.dialect_options.values())
 
 
 def foreign_keys_of(table: Table, by_column: Mapping[str, str]) -> tuple[ForeignKey, ...]:

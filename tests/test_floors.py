@@ -49,7 +49,7 @@ FLOORS: tuple[tuple[int, str], ...] = (
     (4, "crud.plan"),
     (4, "crud.clauses"),
     (4, "crud.statements"),
-    (4, "crud.render crud.bodies"),
+    (4, "crud.render crud.bodies crud.documents"),
     (4, "crud.reader"),
     (4, "crud.writer"),
     (4, "crud.entities"),

@@ -53,7 +53,7 @@ class Essay(JetioModel):
     views: Mapped[int] = mapped_column(default=0)
     published: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=lambda: datetime.now(UTC))
-    writer_id: Mapped[int] = mapped_column(ForeignKey("writers.id"))
+    writer_id: Mapped[int] = mapped_column(ForeignKey("writers.id"), index=True)
 
 
 app = Jetio(title="Benchmark")

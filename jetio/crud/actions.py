@@ -46,6 +46,8 @@ class Parts:
     schemas: Mapping[bool, Schemas]
     views: Mapping[bool, View]
     readers: Mapping[bool, Reader]
+    obstacles: Mapping[bool, tuple[str, ...]]
+    """What keeps a database that can make JSON from making that of the views."""
     writers: Mapping[bool, Writer]
     removers: Mapping[bool, Writer]
 
@@ -70,6 +72,7 @@ class Action(ABC):
     takes_rules: ClassVar[bool] = True
     renderer: str = "rows"
     reasons: tuple[str, ...] = ()
+    obstacles: tuple[str, ...] = ()
 
     def __init__(self, router: Router, base: str) -> None:
         self.router = router
@@ -97,7 +100,7 @@ class Action(ABC):
     @property
     def way(self) -> Way:
         """How it gets at its rows."""
-        return way_of(self.app.database, self.renderer, self.reasons)
+        return way_of(self.app.database, self.renderer, self.reasons, self.obstacles)
 
     # ---- serve ---------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import BindParameter, ColumnElement, Executable, false
@@ -12,7 +12,7 @@ from ..database import Database
 from ..dialects import Query
 from ..policy import ALLOW, AllowWhere, Decision, Deny
 
-__all__ = ["clause_of", "fingerprint", "scopes_of", "shaped"]
+__all__ = ["bound", "clause_of", "fingerprint", "scopes_of", "shaped"]
 
 
 def clause_of(decision: Decision | None) -> ColumnElement[bool] | None:
@@ -64,6 +64,14 @@ def shaped(
         return build(own)
 
     return database.shaped(shape, make, lambda: fingerprint(own)[1]), binds
+
+
+def bound(query: Query, binds: Sequence[BindParameter[Any]], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, and those of the clauses of this request under the names of the compiled shape."""
+    filled = dict(values)
+    for name, bind in zip(query.clause_names, binds, strict=True):
+        filled[name] = bind.effective_value
+    return filled
 
 
 def private(clause: ColumnElement[Any] | None) -> ColumnElement[Any] | None:

@@ -6,14 +6,13 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import BindParameter
-
 from ..database import Database, UnitOfWork
 from ..dialects import Query, Result, Steps, followed
 from ..dialects.values import dump
 from ..policy import Decision
 from . import statements as sql
-from .clauses import clause_of, scopes_of, shaped
+from .clauses import bound, clause_of, scopes_of, shaped
+from .documents import Documents
 from .query import ListQuery
 from .render import Children, Document, Renderer, attach, key_reader
 from .views import Embed, Layout, View, layout_of
@@ -35,19 +34,12 @@ class Page(NamedTuple):
     total: int | None
 
 
-def bound(query: Query, binds: Sequence[BindParameter[Any]], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, and those of the clauses of this request under the names of the compiled shape."""
-    filled = dict(values)
-    for name, bind in zip(query.clause_names, binds, strict=True):
-        filled[name] = bind.effective_value
-    return filled
-
-
 class Reader:
     """Reads one view; holds the renderers of the view and of everything embedded in it."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, documents: Documents | None = None) -> None:
         self.view = view
+        self.documents = documents
         self.renderer = Renderer(layout_of(view))
         self.paths = ("", *view.paths)
         self._open = (None,) * len(self.paths)  # what `fingerprint` makes of rules that leave nothing out
@@ -57,29 +49,40 @@ class Reader:
             for names, inner in joined
             for embed in inner.separate
         ]
+        # Without arrays in it a document is made of a row as fast.
+        self.single = documents if self.branches else None
 
     async def page(self, work: UnitOfWork, scopes: Scopes, query: ListQuery) -> Page:
         """A page; the total is told when this page reaches the end, or when it was asked for."""
-        steps = self._page(work.database, scopes, query)
-        return await work.follow(steps, several=bool(self.branches) or query.count)
+        documents = None if work.has_session else self.documents
+        several = query.count or bool(self.branches) or documents is not None
+        return await work.follow(self._page(work.database, scopes, query, documents), several=several)
 
-    def _page(self, database: Database, scopes: Scopes, query: ListQuery) -> Steps[Page]:
+    def _page(
+        self, database: Database, scopes: Scopes, query: ListQuery, documents: Documents | None
+    ) -> Steps[Page]:
         if query.limit == 0:
             return Page(b"[]", False, (yield from self._count(database, scopes)))
+        made = None if documents is None else (yield from documents.page(database, scopes, query))
+        body, found = made or (yield from self._page_of_rows(database, scopes, query))
+        more = found > query.limit
+        total = None if more or (query.offset and not found) else query.offset + found
+        if total is None and query.count:
+            total = yield from self._count(database, scopes)
+        return Page(body, more, total)
+
+    def _page_of_rows(self, database: Database, scopes: Scopes, query: ListQuery) -> Steps[tuple[bytes, int]]:
+        """The array, and how many rows were found: one more than fit where more follow."""
         order = query.order
         prepared, values = self._prepare(
             database, ("page", order), scopes, lambda own: sql.select_page(self.view, own, order)
         )
         values["limit"], values["offset"] = query.limit + 1, query.offset
         result = yield prepared, values
-        more = len(result.rows) > query.limit
-        if more:
+        found = len(result.rows)
+        if found > query.limit:
             result = Result(result.rows[: query.limit], query.limit, result.decoded)
-        documents = yield from self._documents(database, prepared, result, scopes)
-        total = None if more or (query.offset and not result.rows) else query.offset + len(result.rows)
-        if total is None and query.count:
-            total = yield from self._count(database, scopes)
-        return Page(dump(documents), more, total)
+        return dump((yield from self._documents(database, prepared, result, scopes))), found
 
     def _count(self, database: Database, scopes: Scopes) -> Steps[int]:
         """The number of rows that the rule lets through."""
@@ -101,20 +104,29 @@ class Reader:
 
         `alone` False reads it as part of a transaction.
         """
-        query, values = self._prepare(
-            work.database, "one", scopes, lambda own: sql.select_one(self.view, own)
-        )
-        values |= sql.key_values(self.view.resource, key)
         if alone and not self.branches:  # most rows are read so, and steps have their price
+            query, values = self._select_one(work.database, scopes, key)
             return _first(self.renderer.documents(query, await work.run_alone(query, values)))
-        steps = self._one(work.database, scopes, query, values)
+        steps = self._one(work.database, scopes, key, None if work.has_session else self.single)
         return await (work.follow(steps) if alone else followed(steps, work.run))
 
     def _one(
-        self, database: Database, scopes: Scopes, query: Query, values: Mapping[str, Any]
+        self, database: Database, scopes: Scopes, key: Sequence[Any], documents: Documents | None
     ) -> Steps[bytes | None]:
+        if documents is not None:
+            made = yield from documents.one(database, scopes, key)
+            if made is not None:
+                return made.rows[0][0] if made.rows else None
+        query, values = self._select_one(database, scopes, key)
         result = yield query, values
         return _first((yield from self._documents(database, query, result, scopes)))
+
+    def _select_one(
+        self, database: Database, scopes: Scopes, key: Sequence[Any]
+    ) -> tuple[Query, dict[str, Any]]:
+        query, values = self._prepare(database, "one", scopes, lambda own: sql.select_one(self.view, own))
+        values |= sql.key_values(self.view.resource, key)
+        return query, values
 
     async def current(self, work: UnitOfWork, rule: Decision, key: Sequence[Any]) -> dict[str, Any] | None:
         """The row as Python values, locked until the transaction ends."""

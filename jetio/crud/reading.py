@@ -33,6 +33,8 @@ class List(Action):
     def build(self, app: Application, path: str) -> None:
         super().build(app, path)
         self.parse = list_parser(self.parts.paging)
+        self.obstacles = self.parts.obstacles[False]
+        self.renderer = "rows" if self.parts.readers[False].documents is None else "database"
 
     async def _serve(
         self, scope: Scope, sent: RequestBody, send: Send, access: Access, decision: Decision
@@ -81,6 +83,12 @@ class Retrieve(Action):
     """GET of one row."""
 
     action, method, writes = "retrieve", "GET", False
+
+    def build(self, app: Application, path: str) -> None:
+        super().build(app, path)
+        reader = self.parts.readers[False]
+        self.obstacles = self.parts.obstacles[False] if reader.branches else ()
+        self.renderer = "rows" if reader.single is None else "database"
 
     async def _serve(
         self, scope: Scope, sent: RequestBody, send: Send, access: Access, decision: Decision

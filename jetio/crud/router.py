@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import signature
 from typing import Any, Never
 
+from ..database import Database
 from ..declared import near
 from ..errors import ConfigError
 from ..policy import Policy, PolicyLike, as_policy
@@ -14,6 +15,7 @@ from ..resource import Resource, resource_of
 from ..routing import Application
 from ..schemas import schemas_for
 from .actions import Action, Parts
+from .documents import documents_of
 from .entities import EntityWriter
 from .hooks import Hook, Hooks
 from .query import HARD_CAP, Paging
@@ -118,7 +120,7 @@ class CrudRouter:
             self._check_creatable(self.resource)
             self._check_filters(self.resource)
             self._warn_of_digits(app.database.dialect.significant_digits)
-            self._built = app, self._assemble(self.resource)
+            self._built = app, self._assemble(self.resource, app.database)
         return self._built[1]
 
     def _warn_of_digits(self, kept: int | None) -> None:
@@ -128,10 +130,11 @@ class CrudRouter:
                 "%s: this database keeps %s digits of %s", self.resource.title, kept, ", ".join(names)
             )
 
-    def _assemble(self, resource: Resource) -> Parts:
+    def _assemble(self, resource: Resource, database: Database) -> Parts:
         kinds = (False, True)  # whether an admin asks
         views = {admin: view_of(resource, self.load_relationships, admin=admin) for admin in kinds}
-        readers = {admin: Reader(view) for admin, view in views.items()}
+        made = {admin: documents_of(view, database) for admin, view in views.items()}
+        readers = {admin: Reader(view, made[admin][0]) for admin, view in views.items()}
         seen = resource.watchers
         gone = (*seen, *resource.taken_along)
         return Parts(
@@ -145,6 +148,7 @@ class CrudRouter:
             schemas={admin: schemas_for(resource, owner=self.owner, admin=admin) for admin in kinds},
             views=views,
             readers=readers,
+            obstacles={admin: told for admin, (_, told) in made.items()},
             writers={admin: _writer(reader, seen) for admin, reader in readers.items()},
             removers={admin: _writer(reader, gone) for admin, reader in readers.items()},
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import (
@@ -156,13 +156,13 @@ def select_few_children(embed: Embed, scopes: Mapping[str, Decision], parents: i
 
     The last columns are the parent's key as the child side has it.
     """
-    statement, columns, links, order = _children(embed, scopes, parents)
+    statement, columns, links, order = _children(embed, scopes, partial(_among, parents=parents))
     return statement.with_only_columns(*columns, *links).order_by(*order).limit(literal_column(str(FEW + 1)))
 
 
 def select_children(embed: Embed, scopes: Mapping[str, Decision], parents: int) -> Select[Any]:
     """The same children where there are many: CHILDREN of each parent, and last how many it has."""
-    statement, columns, links, order = _children(embed, scopes, parents)
+    statement, columns, links, order = _children(embed, scopes, partial(_among, parents=parents))
     number = func.row_number().over(partition_by=links, order_by=order).label("number")
     total = func.count().over(partition_by=links).label("total")
     ranked = statement.with_only_columns(*columns, *links, total, number).subquery("ranked")
@@ -171,15 +171,30 @@ def select_children(embed: Embed, scopes: Mapping[str, Decision], parents: int) 
     return select(*wanted).where(first).order_by(ranked.c.number)
 
 
+def select_own_children(
+    embed: Embed, scopes: Mapping[str, Decision], parent: FromClause, keys: Sequence[ColumnElement[Any]]
+) -> Select[Any]:
+    """The children of a row of the statement around this one, CHILDREN and one at most; `keys` is what it holds."""
+
+    def of_parent(links: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+        return and_(*(link == key for link, key in zip(links, keys, strict=True)))
+
+    statement, columns, _, order = _children(embed, scopes, of_parent)
+    wanted = statement.with_only_columns(*columns).order_by(*order)
+    return wanted.limit(literal_column(str(CHILDREN + 1))).correlate(parent)
+
+
 def _children(
-    embed: Embed, scopes: Mapping[str, Decision], parents: int
+    embed: Embed,
+    scopes: Mapping[str, Decision],
+    among: Callable[[Sequence[ColumnElement[Any]]], ColumnElement[bool]],
 ) -> tuple[Select[Any], list[ColumnElement[Any]], list[ColumnElement[Any]], list[ColumnElement[Any]]]:
     """The statement without columns; what it may read: the children's columns, their links, their order."""
     view, table = embed.view, embed.view.resource.table
     source, columns = _source(view, table, scopes)
     source, links, order = _linked(source, embed.relation)
     rule = _rule(table, scopes.get(embed.path))
-    clauses = [_among(links, parents), *_kind(view.resource), *rule]
+    clauses = [among(links), *_kind(view.resource), *rule]
     named = [column.label(f"c{place}") for place, column in enumerate(columns)]
     keys = [link.label(f"l{place}") for place, link in enumerate(links)]
     order += [item.column for item in view.resource.key]

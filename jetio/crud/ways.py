@@ -13,7 +13,7 @@ __all__ = ["Way", "way_of"]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Who runs the statements, what they are about, and why that is not the driver with plain rows.
+    """Who runs the statements, what answers are made of, and why not by the driver or of the database's JSON.
 
     A rule or a hook that asks for a session at the request sends that request's statements there, too.
     """
@@ -23,8 +23,8 @@ class Way:
     reasons: tuple[str, ...]
 
 
-def way_of(database: Database, renderer: str, reasons: Sequence[str]) -> Way:
-    """The way of an operation that has these reasons of its own to need a session."""
+def way_of(database: Database, renderer: str, reasons: Sequence[str], obstacles: Sequence[str]) -> Way:
+    """The way of an operation that has these reasons of its own to need a session, these not to read JSON."""
     told = [*reasons, database.why_session]
     found = tuple(reason for reason in told if reason is not None)
-    return Way("session" if found else "driver", renderer, found)
+    return Way("session" if found else "driver", renderer, (*found, *obstacles))

@@ -18,6 +18,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from ..columns import UtcDateTime, is_foreign
 from ..large import parse_document
 from .faults import ConnectionLost, DatabaseFault
+from .json_text import JsonText
 from .query import Codec, Conversion, Processor, Query, Result, Steps
 from .values import json_form
 
@@ -69,6 +70,8 @@ class Dialect(ABC):
     """Execution options with which SQLAlchemy's transactions refuse to write."""
     update_returning: bool = True
     insert_returning: bool = True
+    json: JsonText | None = None
+    """How this database makes JSON, where that is less work than to make it of rows."""
 
     def __init__(self, url: URL) -> None:
         self.url = url

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from sqlalchemy import Float, Numeric
+from sqlalchemy import URL, Float, Numeric
 from sqlalchemy.engine import Dialect as SQLDialect
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -17,6 +17,7 @@ from .base import STATEMENT_SECONDS, WAIT_SECONDS, Dialect, Driver, keep_sound
 from .fair_pool import FairPool
 from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
 from .lending import remember_plans
+from .postgresql_json import PostgreSQLJson
 from .query import Processor
 
 _NUMERIC, _FLOAT8 = 1700, 701  # pg_type oids
@@ -40,6 +41,10 @@ class PostgreSQL(Dialect):
     name: ClassVar[str] = "postgresql"
     drivers: ClassVar[tuple[str, ...]] = ("asyncpg", "psycopg")
     read_only: ClassVar[Mapping[str, Any]] = {"postgresql_readonly": True}
+
+    def __init__(self, url: URL) -> None:
+        super().__init__(url)
+        self.json = PostgreSQLJson() if self._has_asyncpg else None
 
     @property
     def _has_asyncpg(self) -> bool:

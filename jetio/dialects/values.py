@@ -33,7 +33,7 @@ def json_form(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
     if isinstance(kind, TypeDecorator):
         return json_form(kind.impl_instance)
     if isinstance(kind, Enum):
-        return Conversion(_enum_value)
+        return Conversion(enum_value)
     if isinstance(kind, Numeric | Float) and kind.asdecimal:
         return Conversion(decimal, "f'{{{v}:f}}'")
     if isinstance(kind, Numeric):
@@ -72,7 +72,8 @@ def duration(value: dt.timedelta) -> str:
     return text
 
 
-def _enum_value(value: Any) -> Any:
+def enum_value(value: Any) -> Any:
+    """What stands for a member of an enumeration."""
     return value.value if isinstance(value, enum.Enum) else value
 
 

@@ -103,6 +103,44 @@ def test_routes_lists_every_operation(folder: Path) -> None:
     assert ["DELETE", "/notes/{id}", "delete_notes", "driver", "rows"] in lines
 
 
+RACKS = """
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from jetio import CrudRouter, Database, Jetio, JetioModel
+
+
+class Rack(JetioModel):
+    books: Mapped[list["Book"]] = relationship()
+    maps: Mapped[list["Map"]] = relationship()
+
+
+class Book(JetioModel):
+    rack_id: Mapped[int] = mapped_column(ForeignKey("racks.id"), index=True)
+
+
+class Map(JetioModel):
+    scale: Mapped[float]
+    rack_id: Mapped[int] = mapped_column(ForeignKey("racks.id"))
+
+
+app = Jetio(database=Database("postgresql://127.0.0.1/nobody-asks"))
+CrudRouter(Rack, load_relationships=["books"]).register_routes(app)
+CrudRouter(Rack, load_relationships=["maps"]).register_routes(app, prefix="/full")
+"""
+
+
+def test_routes_says_where_the_database_makes_the_json(tmp_path: Path) -> None:
+    """On PostgreSQL lists and arrays are made of the database's JSON, or of rows for all the reasons that are told."""
+    (tmp_path / "app.py").write_text(RACKS)
+    told = jetio(tmp_path, "routes").stdout.splitlines()
+    lines = {line.split()[2]: re.split(r"  +", line.strip())[3:] for line in told}
+    assert lines["list_racks"] == lines["retrieve_racks"] == ["driver", "database"]
+    assert lines["update_racks"] == ["driver", "rows"]
+    kept = "no index for Rack.maps, no exact JSON of Double Map.scale in the database"
+    assert lines["list_full_racks"] == lines["retrieve_full_racks"] == ["driver", "rows", kept]
+
+
 WATCHED = """
 from typing import Any
 
