@@ -56,7 +56,7 @@ class Post(Model):
     title: Mapped[str] = mapped_column(String(40))
     body: Mapped[str] = mapped_column(String(400))
     views: Mapped[int] = mapped_column(default=0)
-    author_id: Mapped[int] = mapped_column(ForeignKey("authors.id"))
+    author_id: Mapped[int] = mapped_column(ForeignKey("authors.id"), index=True)
     author: Mapped[Author] = relationship(back_populates="posts")
 
 
