@@ -46,7 +46,7 @@ class Model(JetioModel):
 
 class Tone(enum.Enum):
     RED = "red"
-    ODD = 'it\'s "odd" \\ é'
+    ODD = 'it\'s "odd" \\ é %(x)s %% :y $1 [_POSITION] {z}'
 
 
 class Level(enum.Enum):
@@ -58,6 +58,7 @@ class Kind(Model):
     """A column of each type that PostgreSQL writes as we do."""
 
     word: Mapped[str | None]
+    größe: Mapped[str | None]
     short: Mapped[str | None] = mapped_column(String(20))
     small: Mapped[int | None] = mapped_column(SmallInteger)
     whole: Mapped[int | None]
@@ -92,6 +93,7 @@ def whole(bits: int) -> st.SearchStrategy[int]:
 
 VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "word": TEXT,
+    "größe": TEXT,
     "short": TEXT.map(lambda text: text[:20]),
     "small": whole(15),
     "whole": whole(31),
