@@ -144,8 +144,9 @@ def _stored(value: dt.datetime | None) -> str | None:
     """What UtcDateTime and SQLAlchemy's DATETIME make of it together, in three calls."""
     if value is None:
         return None
-    moment = value if value.tzinfo is None else value.astimezone(dt.UTC).replace(tzinfo=None)
-    return moment.isoformat(" ", "microseconds")
+    zone = value.tzinfo
+    moment = value if zone is None or zone is dt.UTC else value.astimezone(dt.UTC)
+    return moment.isoformat(" ", "microseconds")[:26]
 
 
 def _moment(text: str) -> str:
