@@ -78,8 +78,8 @@ def _too_large(scope: Scope, limit: int) -> Problem:
 
 
 def _check_length(sent: RequestBody, limit: int) -> None:
-    length = sent.header(b"content-length")
-    if length is not None and length.isdecimal() and (len(length) > 15 or int(length) > limit):
+    length = sent.headers.get(b"content-length")
+    if length is not None and length.isdigit() and (len(length) > 15 or int(length) > limit):
         raise _too_large(sent.scope, limit)
 
 
@@ -101,8 +101,8 @@ class _Tape:
 
     async def pull(self) -> bytes:
         """One more part; empty when the client has gone."""
-        message: Message = {"type": "http.disconnect"} if self.gone else await self.receive()
-        if message["type"] == "http.disconnect":
+        message = None if self.gone else await self.receive()
+        if message is None or message["type"] == "http.disconnect":
             self.gone = True
             return b""
         part: bytes = message.get("body", b"")
@@ -130,11 +130,16 @@ class RequestBody:
         self._headers: dict[bytes, bytes] | None = None
         self._size, self._ended = 0, False
 
-    def header(self, name: bytes) -> str | None:
-        """The first header of that (lower-case) name."""
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        """The first header of each (lower-case) name."""
         if self._headers is None:
             self._headers = dict(reversed(self.scope["headers"]))
-        value = self._headers.get(name)
+        return self._headers
+
+    def header(self, name: bytes) -> str | None:
+        """The first header of that (lower-case) name."""
+        value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
     def media(self, accepted: Sequence[str]) -> str:

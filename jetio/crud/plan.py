@@ -106,8 +106,8 @@ def stamp(resource: Resource, values: dict[str, Any]) -> None:
 
 def given_values(body: BaseModel, names: Mapping[str, str]) -> dict[str, Any]:
     """What the client wrote, by field; `names` maps the schema's attributes."""
-    held = body.__dict__
-    return {names[attribute]: held[attribute] for attribute in body.model_fields_set}
+    given, held = body.model_fields_set, body.__dict__
+    return dict(zip(map(names.__getitem__, given), map(held.__getitem__, given), strict=True))
 
 
 def refuse_claims(claimed: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> None:

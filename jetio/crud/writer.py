@@ -248,8 +248,7 @@ class Writer:
             raise violation_problem(self.resource, error.violation, deleting=True) from error
 
     def _bound(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        binds = self._binds
-        return {binds[name]: value for name, value in values.items()}
+        return dict(zip(map(self._binds.__getitem__, values), values.values(), strict=True))
 
     def _shaped(
         self, work: UnitOfWork, name: Any, clauses: Sequence[Any], build: Callable[..., Any]

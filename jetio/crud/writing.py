@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
@@ -24,7 +24,7 @@ from .bodies import JSON, MERGE_PATCH, Bodies, Given
 from .hooks import Change
 from .plan import UNRULED, WriteRule, plan_create, plan_owner, plan_replace
 from .query import format_key, refuse_parameters
-from .reader import Scopes
+from .reader import EVERYTHING, Scopes
 from .violations import violation_problem
 from .writer import Writer
 
@@ -45,12 +45,12 @@ class Task:
     writer: Writer
     rule: WriteRule
     scopes: Scopes
-    key: tuple[Any, ...] | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
-    given: Given = field(default_factory=lambda: Given({}))
-    references: Mapping[ForeignKey, Decision] = field(default_factory=lambda: _NONE)
-    stale: bool = False
-    admin: bool = False
+    key: tuple[Any, ...] | None
+    values: Mapping[str, Any]
+    given: Given
+    references: Mapping[ForeignKey, Decision]
+    stale: bool
+    admin: bool
     change: Change | None = None
 
 
@@ -94,8 +94,6 @@ class Write(Action):
         return WriteRule(await read_decision([self.read_rule], access, self.resource.model), write)
 
     async def _references(self, access: Access) -> Mapping[ForeignKey, Decision]:
-        if not self.referred:
-            return _NONE
         found = {
             key: await read_decision(rules, access, target) for key, (target, rules) in self.referred.items()
         }
@@ -178,7 +176,8 @@ class Create(Write):
     async def _serve(
         self, scope: Scope, sent: RequestBody, send: Send, access: Access, decision: Decision
     ) -> None:
-        await _let_go(access)
+        if access.work.is_open:  # what the rule asked must not hold a connection while the body arrives
+            await access.work.commit()
         refuse_parameters(scope["query_string"])
         admin = self._is_admin(access)
         owner = plan_owner(self.owner, access.principal)
@@ -186,8 +185,9 @@ class Create(Write):
         values = plan_create(self.resource, given.values, owner=owner)
         self._open(access)
         rule = UNRULED if decision is ALLOW else WriteRule(ALLOW, decision)
-        task = Task(access, self._writer(admin), rule, await self._scopes(access, ALLOW))
-        task.values, task.given, task.references = values, given, await self._references(access)
+        scopes = await self._scopes(access, ALLOW) if self.embedded else EVERYTHING
+        references = await self._references(access) if self.referred else _NONE
+        task = Task(access, self._writer(admin), rule, scopes, None, values, given, references, False, admin)
         key, document = await self._retried(task, self._attempt)
         location = f"{scope.get('root_path', '')}{self.base}/{key}"
         await _answer(sent, send, 201, document, [(b"location", location.encode())])
@@ -248,22 +248,18 @@ class _Alter(Write):
     async def _serve(
         self, scope: Scope, sent: RequestBody, send: Send, access: Access, decision: Decision
     ) -> None:
-        await _let_go(access)
+        if access.work.is_open:  # what the rule asked must not hold a connection while the body arrives
+            await access.work.commit()
         refuse_parameters(scope["query_string"])
         key, admin = self._key(scope), self._is_admin(access)
         given = await self.bodies[admin].read(sent)
         self._open(access)
+        rule = await self._write_rule(access, decision)
+        scopes = await self._scopes(access, ALLOW) if self.embedded else EVERYTHING
+        references = await self._references(access) if self.referred else _NONE
+        values = self._values(given, self.parts.schemas[admin].updatable)
         task = Task(
-            access,
-            self._writer(admin),
-            await self._write_rule(access, decision),
-            await self._scopes(access, ALLOW),
-            key,
-            self._values(given, self.parts.schemas[admin].updatable),
-            given,
-            await self._references(access),
-            _is_stale(sent),
-            admin,
+            access, self._writer(admin), rule, scopes, key, values, given, references, _is_stale(sent), admin
         )
         document = await self._retried(task, self._attempt)
         await _answer(sent, send, 200, document)
@@ -350,11 +346,13 @@ class Delete(Write):
     async def _serve(
         self, scope: Scope, sent: RequestBody, send: Send, access: Access, decision: Decision
     ) -> None:
-        await _let_go(access)
+        if access.work.is_open:  # what the rule asked must not hold a connection while the body arrives
+            await access.work.commit()
         refuse_parameters(scope["query_string"])
         key, writer = self._key(scope), self._writer(self._is_admin(access))
         self._open(access)
-        task = Task(access, writer, await self._write_rule(access, decision), {}, key, stale=_is_stale(sent))
+        rule = await self._write_rule(access, decision)
+        task = Task(access, writer, rule, EVERYTHING, key, _NONE, Given({}), _NONE, _is_stale(sent), False)
         await self._retried(task, self._attempt)
         await send_empty(send, 204)
         if self.hooked:
@@ -379,12 +377,6 @@ class Delete(Write):
         return (409, 412)
 
 
-async def _let_go(access: Access) -> None:
-    """What the rule asked must not hold a connection while the body arrives."""
-    if access.work.is_open:
-        await access.work.commit()
-
-
 def _needs_before(task: Task) -> bool:
     """Whether the row must be known: to merge into its documents, or for the rest of a foreign key."""
     if not task.references:
@@ -395,8 +387,8 @@ def _needs_before(task: Task) -> bool:
 
 def _is_stale(sent: RequestBody) -> bool:
     """Whether `If-Match` asks for a version that cannot be: rows carry no ETag."""
-    given = sent.header(b"if-match")
-    return given is not None and given.strip() != "*"
+    given = sent.headers.get(b"if-match")
+    return given is not None and given.strip() != b"*"
 
 
 async def _refuse_stale(task: Task) -> None:
@@ -404,7 +396,7 @@ async def _refuse_stale(task: Task) -> None:
     raise Problem(412, "etag_mismatch", "The row is not in the state that If-Match names")
 
 
-_MINIMAL = "return=minimal"
+_MINIMAL = b"return=minimal"
 
 
 async def _answer(
@@ -415,8 +407,8 @@ async def _answer(
     headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> None:
     """The document, unless the client prefers to be told only that it worked (RFC 7240)."""
-    prefer = sent.header(b"prefer")
-    if prefer is not None and any(part.strip().lower() == _MINIMAL for part in prefer.split(",")):
-        await send_empty(send, status, [*headers, (b"preference-applied", _MINIMAL.encode())])
+    prefer = sent.headers.get(b"prefer")
+    if prefer is not None and any(part.strip().lower() == _MINIMAL for part in prefer.split(b",")):
+        await send_empty(send, status, [*headers, (b"preference-applied", _MINIMAL)])
     else:
         await send_json(send, status, document, headers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Executable
@@ -72,11 +72,24 @@ async def followed(steps: Steps[T], run: Callable[[Query, Mapping[str, Any]], Aw
         return value
 
 
+def _arguments(binds: Iterable[tuple[str, Processor, Any]]) -> Callable[[Mapping[str, Any]], list[Any]]:
+    """What makes the arguments of a statement, in their order: one expression, as rows have."""
+    names: dict[str, Any] = {}
+    parts = []
+    for place, (name, processor, default) in enumerate(binds):
+        names |= {f"d{place}": default, f"p{place}": processor}
+        value = f"get({name!r}, d{place})"
+        parts.append(value if processor is None else f"p{place}({value})")
+    source = f"lambda get: [{', '.join(parts)}]"
+    made: Callable[[Any], list[Any]] = eval(source, names)  # noqa: S307 - positions and repr() of names
+    return lambda values: made(values.get)
+
+
 class Query:
     """A compiled statement, with the conversions of its values and of its rows."""
 
     __slots__ = (
-        "_binds",
+        "_arguments",
         "_compiled",
         "_expands",
         "clause_names",
@@ -103,10 +116,10 @@ class Query:
         self._compiled = compiled
         self._expands = bool(compiled.post_compile_params)
         processors: Mapping[str, Any] = compiled._bind_processors
-        self._binds = [
+        self._arguments = _arguments(
             (name, dialect.bind_processor(bind.type, processors.get(name)), bind.effective_value)
             for name, bind in ((name, compiled.binds[name]) for name in compiled.positiontup or ())
-        ]
+        )
         types = [column.type for column in compiled._result_columns]
         self.processors: list[Processor] = [dialect.result_processor(kind, sql_dialect) for kind in types]
         self.raw_codecs: list[Codec] = [
@@ -116,13 +129,7 @@ class Query:
 
     def prepare(self, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
         """The SQL text and its positional arguments."""
-        if self._expands:
-            return self._expand(values)
-        arguments = []
-        for name, processor, default in self._binds:
-            value = values.get(name, default)
-            arguments.append(value if processor is None else processor(value))
-        return self.sql, arguments
+        return self._expand(values) if self._expands else (self.sql, self._arguments(values))
 
     def _expand(self, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
         """`IN` lists get one marker per value, known only now."""
@@ -142,11 +149,9 @@ class Query:
         row, own = result.rows[0], self.processors
         if result.decoded:
             return tuple([row[place] for place in places])
-        found = []
-        for place in places:
-            convert = own[place]
-            found.append(row[place] if convert is None else convert(row[place]))
-        return tuple(found)
+        return tuple(
+            [row[place] if (convert := own[place]) is None else convert(row[place]) for place in places]
+        )
 
     def decode(self, result: Result) -> list[tuple[Any, ...]]:
         """The rows as Python values, whichever executor they came from."""
