@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from .config import DEFAULT_DATABASE_URL
 from .dialects import Busy, Query, Result, Steps, Transaction, dialect_for, followed
+from .dialects.json_text import JsonText
 from .replicas import Server, replicas_of
 from .tables import create_tables, tell_stale_tables
 
@@ -45,7 +46,7 @@ class Database:
     ) -> None:
         self.dialect = dialect_for(url)
         self.fast_path = fast_path
-        self.json = self.dialect.json if fast_path and database_json else None
+        self._database_json = database_json
         self.primary = Server(self.dialect, engine_options, fast_path=fast_path)
         self._replicas = replicas_of(self.dialect, replicas, engine_options, fast_path=fast_path)
         self._queries: dict[Hashable, Query] = {}
@@ -72,9 +73,12 @@ class Database:
     @property
     def why_session(self) -> str | None:
         """Why all statements go through a session; None where the driver runs them."""
-        if not self.fast_path:
-            return "fast_path=False"
-        return None if self.driver is not None else f"no executor for {self.dialect.url.drivername}"
+        return self.primary.why_session
+
+    @property
+    def json(self) -> JsonText | None:
+        """What writes JSON in the database; None where answers are made of rows."""
+        return self.dialect.json if self._database_json and self.why_session is None else None
 
     def query(self, statement: Executable) -> Query:
         """Compile a statement; keep the result, compiling is the slow part."""

@@ -22,6 +22,9 @@ from .errors import ConfigError
 __all__ = ["Replica", "Replicas", "Server", "replicas_of"]
 
 _log = logging.getLogger("jetio.database")
+_OPTIONS = ("echo", "isolation_level", "execution_options")
+_EVENTS = ("before_execute", "after_execute", "before_cursor_execute", "after_cursor_execute")
+
 PAUSE_SECONDS = 5.0
 """How long a replica that did not answer is left alone."""
 
@@ -46,7 +49,26 @@ class Server:
     @cached_property
     def driver(self) -> Any:
         """The executor of compiled statements; None where all statements go through a session."""
-        return self.dialect.driver(self.engine) if self.fast_path else None
+        return self.dialect.driver(self.engine) if self._said() is None else None
+
+    @cached_property
+    def why_session(self) -> str | None:
+        """Why all statements go through a session; None where the driver runs them."""
+        none = f"no executor for {self.dialect.url.drivername}" if self.driver is None else None
+        return self._said() or none
+
+    def _said(self) -> str | None:
+        """What the developer said that SQLAlchemy alone obeys."""
+        engine: Any = self.engine.sync_engine
+        if not self.fast_path:
+            return "fast_path=False"
+        for name in _OPTIONS:
+            if self._options.get(name):
+                return f"{name}={self._options[name]!r}"
+        for name in _EVENTS:
+            if getattr(engine.dispatch, name):
+                return f"listener on {name}"
+        return "sqlalchemy.engine logs statements" if engine._should_log_info() else None
 
     @cached_property
     def sessions(self) -> async_sessionmaker[AsyncSession]:
