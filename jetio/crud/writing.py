@@ -65,6 +65,7 @@ class Write(Action):
         writer = self._writer(False)
         hooked = self.parts.hooks.waiting(*self.moments, "on_commit")
         self.hooked, self.renderer = bool(hooked), writer.renderer
+        self.told_after = bool(self.parts.hooks.waiting(self.moments[1], "on_commit"))
         self.reasons = (*(f"hook on {moment}" for moment in hooked), *writer.reasons)
         self.referred = self._referred(app)
 
@@ -207,7 +208,7 @@ class Create(Write):
         )
         if claimed:
             await writer.compare(work, claimed, key)
-        if self.hooked:
+        if self.told_after:
             document = await self._after("after_create", task, change, key)
         return format_key(self.resource, key), document
 
@@ -290,7 +291,7 @@ class _Alter(Write):
             document = await writer.unchanged(work, key, task.rule, task.scopes)
         if claimed:
             await writer.compare(work, claimed, key, before)
-        if self.hooked:
+        if self.told_after:
             document = await self._after("after_update", task, change, key)
         return document
 

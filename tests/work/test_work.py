@@ -35,8 +35,8 @@ ALONE: Mapping[str, str] = {
     "secured update": "SELECT users, UPDATE posts",
     "secured delete": "SELECT users, DELETE posts",
     "checked create": "BEGIN, INSERT posts, SELECT posts, COMMIT",
-    "hooked create": "BEGIN, INSERT posts, SELECT posts, SELECT posts, COMMIT",
-    "hooked update": "BEGIN, SELECT posts, UPDATE posts, SELECT posts, SELECT posts, COMMIT",
+    "hooked create": "BEGIN, INSERT posts, COMMIT",
+    "hooked update": "BEGIN, SELECT posts, UPDATE posts, COMMIT",
     "secured no caller": "",
     "signed hello": "SELECT users",
 }
@@ -62,10 +62,8 @@ STATEMENTS: Mapping[str, Mapping[str, str]] = {
         "secured update": "SELECT users, COMMIT, ROLLBACK, UPDATE posts, SELECT posts, COMMIT, ROLLBACK",
         "secured delete": "SELECT users, COMMIT, ROLLBACK, DELETE posts, COMMIT, ROLLBACK",
         "checked create": "INSERT posts, SELECT posts, SELECT posts, COMMIT, ROLLBACK",
-        "hooked create": "INSERT posts, SELECT posts, SELECT posts, SELECT posts, COMMIT, ROLLBACK",
-        "hooked update": (
-            "SELECT posts, UPDATE posts, SELECT posts, SELECT posts, SELECT posts, COMMIT, ROLLBACK"
-        ),
+        "hooked create": "INSERT posts, SELECT posts, COMMIT, ROLLBACK",
+        "hooked update": "SELECT posts, UPDATE posts, SELECT posts, COMMIT, ROLLBACK",
         "secured no caller": "",
         "signed hello": "SELECT users, COMMIT, ROLLBACK",
     },
