@@ -37,6 +37,7 @@ from .policy import Policy, PolicyLike, as_policy
 from .principal import Authenticator
 from .problems import ErrorPage, ExceptionHandler, ProblemWriter
 from .protection import Protection
+from .resource import Resource
 from .routing import Endpoint, JetioRouter, PathRoute, convertors_of
 from .services import Services
 from .sockets import SocketOperation
@@ -311,6 +312,7 @@ class Jetio(Starlette):
         for prepare in self.on_build:
             with mistakes:
                 prepare(self)
+        self._read_rules.forget()
         for path, endpoint in self.endpoints:
             with mistakes:
                 endpoint.build(self, path)
@@ -329,9 +331,9 @@ class Jetio(Starlette):
         """The read rules of the model's rows; without `own` those of classes that share its table alone."""
         return self._read_rules.of(model) if own else self._read_rules.beside(model)
 
-    def routed_model(self, table: Table) -> type[Any] | None:
-        """The model of all rows of a table that a router is for."""
-        return self._read_rules.model_of(table)
+    def model_of(self, table: Table, resource: Resource) -> type[Any] | None:
+        """The model of all rows of a table that the resource refers to; None where there is none."""
+        return self._read_rules.model_of(table, resource)
 
     def check(self) -> None:
         """The start-up checks without serving; raises one ConfigError that tells all failures."""
@@ -345,9 +347,10 @@ class Jetio(Starlette):
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI 3.1 document of the built application, made once."""
-        if self._document is None:
-            self.build()
-            self._document = make_document(self)
+        self.build()
+        with self._building:
+            if self._document is None:
+                self._document = make_document(self)
         return self._document
 
     def access_matrix(self, roles: Sequence[str] = ()) -> list[AccessRow]:

@@ -73,7 +73,10 @@ class Answer:
 
 @dataclass(slots=True)
 class OperationSpec:
-    """What documentation says about an endpoint, and who may use it; complete once the endpoint is built."""
+    """What documentation says about an endpoint, and who may use it; complete once the endpoint is built.
+
+    Except `body` and `answers` where serving does without them: `types` adds these for the document.
+    """
 
     summary: str
     description: str = ""
@@ -93,6 +96,7 @@ class OperationSpec:
     rules: list[Policy] = field(default_factory=list)
     needs_login: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
+    types: Callable[[], None] | None = None
 
 
 class Operation:

@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Column, ColumnElement, Enum, Numeric, Table
+from sqlalchemy import Column, ColumnElement, Enum, FromClause, Numeric, Table
 from sqlalchemy import inspect as mapped
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import Mapper, RelationshipDirection, Session
+from sqlalchemy.orm import registry as Registry
 
 from .columns import inexact_type
 from .declared import LISTS, Declared, info_mistakes, no_column, said_of, side_of
@@ -23,7 +24,7 @@ from .policy import Policy, PolicyLike
 from .relations import ForeignKey, Relation, checks_of, foreign_keys_of, relation_of, uniques_of
 from .wire import is_addressable
 
-__all__ = ["Field", "Resource", "add_rules", "model_of", "resource_of"]
+__all__ = ["Field", "Resource", "add_rules", "models_of", "resource_of"]
 
 _ALWAYS_HIDDEN = re.compile(r"^_|^hashed_password$|^password_hash$|_token_hash$|^totp_secret$")
 _WRITES = ("insert", "update", "delete")
@@ -204,13 +205,13 @@ def add_rules(
     _resources.pop(model, None)
 
 
-def model_of(resource: Resource, key: ForeignKey) -> type[Any] | None:
-    """The model that a foreign key names, None where its table has none.
-
-    Of classes that share the table the one that all its rows belong to.
-    """
-    mappers = [item for item in resource.mapper.registry.mappers if item.local_table is key.table]
-    return next((item.class_ for item in mappers if item.inherits not in mappers), None)
+def models_of(registry: Registry) -> Mapping[FromClause, type[Any]]:
+    """The model of each table; of classes that share it the one that all its rows belong to."""
+    return {
+        item.local_table: item.class_
+        for item in registry.mappers
+        if item.inherits is None or item.inherits.local_table is not item.local_table
+    }
 
 
 # ---- reading the mapper ----------------------------------------------------------------------------------

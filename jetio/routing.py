@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .database import Database
     from .policy import Policy
     from .principal import Authenticator
+    from .resource import Resource
 
 __all__ = [
     "Application",
@@ -83,8 +84,8 @@ class Application(Protocol):
         """What an endpoint or a router obeys that has no rule of its own; None: it is open."""
         ...
 
-    def routed_model(self, table: Table) -> type[Any] | None:
-        """The model of all rows of a table that a router is for."""
+    def model_of(self, table: Table, resource: Resource) -> type[Any] | None:
+        """The model of all rows of a table that the resource refers to; None where there is none."""
         ...
 
 

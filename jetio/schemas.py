@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, create_model
 from pydantic import Field as Limit
+from pydantic_core import SchemaError
 
 from .columns import is_document
+from .errors import ConfigError
 from .resource import Field, Resource
 
-__all__ = ["Schemas", "read_schema", "schemas_for", "write_schemas"]
+__all__ = ["Schemas", "adapter_of", "read_schema", "schemas_for"]
 
 _REQUEST = ConfigDict(
     extra="forbid",
@@ -27,65 +29,88 @@ _REQUEST = ConfigDict(
 )
 _RESPONSE = ConfigDict(_REQUEST, extra="allow", strict=False)  # type: ignore[misc]  # a TypedDict called as a dict
 
+_UNREADABLE = (PydanticUserError, SchemaError, TypeError)
+"""What pydantic raises for types, and limits of them, that it can do nothing with."""
+
 _cache: dict[Any, Any] = {}
+_written: dict[Resource, dict[tuple[str | None, bool], Schemas]] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Schemas:
-    """The request schemas of one router's view of a resource; `merge` is `patch` as a merge patch documents it."""
+    """The request schemas of one router's view of a resource, each made when it is first asked for.
 
-    create: type[BaseModel]
-    replace: type[BaseModel]
-    patch: type[BaseModel]
-    merge: type[BaseModel]
+    A router asks at build for those that judge its bodies; the others are for the document.
+    """
+
+    resource: Resource
+    suffix: str
     creatable: Mapping[str, Field]
     updatable: Mapping[str, Field]
+
+    @cached_property
+    def create(self) -> type[BaseModel]:
+        """A new row."""
+        return self._model("Create", self.creatable, _create_field, f"A new {self.resource.title}.")
+
+    @cached_property
+    def replace(self) -> type[BaseModel]:
+        """All that may be changed of a row."""
+        told = f"All of a {self.resource.title}: what is left out returns to its default."
+        return self._model("Replace", self.updatable, _create_field, told)
+
+    @property
+    def whole(self) -> type[BaseModel]:
+        """What judges the body of a PUT: `create`, where that takes the same fields."""
+        return self.create if self.creatable.keys() == self.updatable.keys() else self.replace
+
+    @cached_property
+    def patch(self) -> type[BaseModel]:
+        """Some of what may be changed."""
+        told = f"The fields of a {self.resource.title} to change."
+        return self._model("Patch", self.updatable, _patch_field, told)
+
+    @cached_property
+    def merge(self) -> type[BaseModel]:
+        """`patch` as a merge patch documents it; the same where no field holds a document."""
+        if not any(is_document(item.column.type) for item in self.updatable.values()):
+            return self.patch
+        told = (
+            f"The fields of a {self.resource.title} to change; "
+            "objects are merged into the documents that are there."
+        )
+        return self._model("Merge", self.updatable, _merge_field, told)
+
+    def _model(
+        self, kind: str, fields: Mapping[str, Field], declare: Any, description: str
+    ) -> type[BaseModel]:
+        return _model(
+            self.resource, f"{self.resource.title}{kind}{self.suffix}", fields, declare, description
+        )
 
 
 def schemas_for(resource: Resource, *, owner: str | None = None, admin: bool = False) -> Schemas:
     """Cached by what they depend on: the owner column is the server's to set, admins may write more."""
-    key = (resource, owner, admin)
-    if key not in _cache:
-        _cache[key] = write_schemas(resource, owner, admin)
-    schemas: Schemas = _cache[key]
-    return schemas
+    known = _written.setdefault(resource, {})
+    key = owner, admin and any(item.admin_write for item in resource.fields.values())
+    if key not in known:
+        known[key] = _schemas(resource, *key, others=any(name != owner for name, _ in known))
+    return known[key]
 
 
-def write_schemas(resource: Resource, owner: str | None, admin: bool) -> Schemas:
-    """Build the three request schemas."""
+def _schemas(resource: Resource, owner: str | None, admin: bool, *, others: bool) -> Schemas:
+    """`others` says that there are schemas with another owner, whose names are to differ."""
 
     def writable(item: Field) -> bool:
         return item.name != owner and (admin or not item.admin_write)
 
-    creatable = {name: item for name, item in resource.fields.items() if item.creatable and writable(item)}
-    updatable = {name: item for name, item in resource.fields.items() if item.updatable and writable(item)}
-    suffix = _suffix(resource, owner, admin)
-    title = resource.title
-    model = partial(_model, resource)
-    patch = model(f"{title}Patch{suffix}", updatable, _patch_field, f"The fields of a {title} to change.")
-    told = f"The fields of a {title} to change; objects are merged into the documents that are there."
-    merges = any(is_document(item.column.type) for item in updatable.values())
+    fields = {name: item for name, item in resource.fields.items() if writable(item)}
     return Schemas(
-        create=model(f"{title}Create{suffix}", creatable, _create_field, f"A new {title}."),
-        replace=model(
-            f"{title}Replace{suffix}",
-            updatable,
-            _create_field,
-            f"All of a {title}: what is left out returns to its default.",
-        ),
-        patch=patch,
-        merge=model(f"{title}Merge{suffix}", updatable, _merge_field, told) if merges else patch,
-        creatable=creatable,
-        updatable=updatable,
+        resource,
+        suffix=("Admin" if admin else "") + ("Owned" if others and owner is not None else ""),
+        creatable={name: item for name, item in fields.items() if item.creatable},
+        updatable={name: item for name, item in fields.items() if item.updatable},
     )
-
-
-def _suffix(resource: Resource, owner: str | None, admin: bool) -> str:
-    parts = ["Admin"] if admin and any(item.admin_write for item in resource.fields.values()) else []
-    if owner is not None:
-        others = [key for key in _cache if isinstance(key, tuple) and key[0] is resource and key[1] != owner]
-        parts += ["Owned"] if others else []
-    return "".join(parts)
 
 
 def _model(
@@ -94,9 +119,12 @@ def _model(
     declared = {_attribute(item.name): declare(item) for item in fields.values()}
     # Two models of one name are told apart by their modules.
     place = resource.model.__module__
-    model: type[BaseModel] = create_model(
-        name, __config__=_REQUEST, __doc__=description, __module__=place, **declared
-    )
+    try:
+        model: type[BaseModel] = create_model(
+            name, __config__=_REQUEST, __doc__=description, __module__=place, **declared
+        )
+    except _UNREADABLE as error:
+        raise next(_mistyped(resource, fields), error) from error
     return model
 
 
@@ -157,6 +185,38 @@ def _alias(item: Field) -> str | None:
 
 def _description(item: Field) -> str | None:
     return item.column.comment or item.column.doc
+
+
+def adapter_of(resource: Resource, name: str) -> TypeAdapter[Any]:
+    """The parser of a field's values in JSON, made once; raises ConfigError where pydantic makes none."""
+    key = ("field", resource, name)
+    if key not in _cache:
+        try:
+            _cache[key] = _adapter(resource.fields[name].annotation)
+        except _UNREADABLE as error:
+            told = " ".join(str(error).split())
+            raise ConfigError(
+                f"{resource.title}.{name}: pydantic can do nothing with this type and its limits ({told}); "
+                "write others"
+            ) from error
+    adapter: TypeAdapter[Any] = _cache[key]
+    return adapter
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:
+        return TypeAdapter(annotation)  # a model has a configuration of its own, and takes no other
+
+
+def _mistyped(resource: Resource, names: Iterable[str]) -> Iterator[ConfigError]:
+    """What is wrong with the types of these fields."""
+    for name in names:
+        try:
+            adapter_of(resource, name)
+        except ConfigError as error:
+            yield error
 
 
 def read_schema(

@@ -191,6 +191,11 @@ class Action(ABC):
                 Parameter("id", "path", _key_type(self.resource), True, description=_key_text(self.resource))
             ]
         spec.problems = sorted(problems)
+        spec.types = self._tell_types
+
+    @abstractmethod
+    def _tell_types(self) -> None:
+        """Add the types of the body and the answers, which the document alone asks for."""
 
     def _problems(self) -> Sequence[int]:
         return ()

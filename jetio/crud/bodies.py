@@ -18,7 +18,7 @@ from ..dialects.values import dump, json_form
 from ..errors import FieldError, Problem, ValidationError
 from ..large import LARGE, parse_large
 from ..resource import Field, Resource
-from ..schemas import field_names
+from ..schemas import adapter_of, field_names
 from .plan import given_values, merge_patch
 
 __all__ = ["MERGE_PATCH", "Bodies", "Given"]
@@ -57,7 +57,8 @@ class Bodies:
     ) -> None:
         self._validate = schema.__pydantic_validator__.validate_json
         self._names = field_names(fields)
-        self._readable = {item.name: item for item in resource.readable(admin=admin)}
+        shown = [item for item in resource.readable(admin=admin) if item.name not in fields]
+        self._claims = {item.name: (item, adapter_of(resource, item.name)) for item in shown}
         self._documents = {name: item for name, item in fields.items() if is_document(item.column.type)}
         self._media, self._largest = media, largest
 
@@ -118,12 +119,12 @@ class Bodies:
             for entry in entries
             if entry["type"] == "extra_forbidden" and len(entry["loc"]) == 1
         ]
-        known = [str(name) for name in strange if name in self._readable]
+        known = [str(name) for name in strange if name in self._claims]
         if not known:
             raise self._problem(error, entries)
         refuse_ambiguous(raw, -1)
         document = json.loads(raw)
-        claimed = {name: _claim(self._readable[name], document.pop(name)) for name in known}
+        claimed = {name: _claim(*self._claims[name], document.pop(name)) for name in known}
         try:
             body: Any = self._validate(dump(document))
         except PydanticError as second:
@@ -137,12 +138,12 @@ class Bodies:
         return problem_of(error, self._names.values())
 
 
-def _claim(item: Field, value: Any) -> Any:
+def _claim(item: Field, adapter: TypeAdapter[Any], value: Any) -> Any:
     """The value as the column would hold it; what cannot be one equals nothing."""
     if value is None:
         return None
     try:
-        parsed = TypeAdapter(item.annotation).validate_json(dump(value))
+        parsed = adapter.validate_json(dump(value))
     except PydanticError:
         return _Nothing()
     return str(parsed) if isinstance(item.column.type, PlainText) else parsed

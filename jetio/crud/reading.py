@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field as Limit
@@ -23,6 +24,11 @@ __all__ = ["List", "Retrieve"]
 
 T = TypeVar("T")
 _COUNT: TypeAdapter[Any] = TypeAdapter(Literal["exact", "none"])
+
+
+@lru_cache(maxsize=16)
+def _from_one(largest: int) -> TypeAdapter[Any]:
+    return TypeAdapter(Annotated[int, Limit(ge=1, le=largest)])
 
 
 class List(Action):
@@ -61,8 +67,7 @@ class List(Action):
         super()._describe()
         paging = self.parts.paging
         if paging.size is not None:
-            pages: TypeAdapter[Any] = TypeAdapter(Annotated[int, Limit(ge=1, le=LARGEST_PAGE)])
-            sizes: TypeAdapter[Any] = TypeAdapter(Annotated[int, Limit(ge=1, le=paging.largest)])
+            pages, sizes = _from_one(LARGEST_PAGE), _from_one(paging.largest)
             self.spec.parameters = [
                 Parameter("page", "query", pages, False, 1, "The page, from 1"),
                 Parameter("page_size", "query", sizes, False, paging.size, "Rows per page"),
@@ -71,6 +76,8 @@ class List(Action):
             self.spec.description = "`limit` and `offset` may stand in place of `page` and `page_size`."
         told = "exact: count all rows (X-Total-Count)"
         self.spec.parameters.append(Parameter("count", "query", _COUNT, False, "none", told))
+
+    def _tell_types(self) -> None:
         headers = {
             "Link": "first, prev, next and last page (RFC 8288)",
             "X-Total-Count": "All rows, where known",
@@ -107,6 +114,5 @@ class Retrieve(Action):
     def _read(self, work: UnitOfWork, steps: Callable[[UnitOfWork], Awaitable[T]]) -> Awaitable[T]:
         return self.app.database.read(work, steps)
 
-    def _describe(self) -> None:
-        super()._describe()
+    def _tell_types(self) -> None:
         self.spec.answers = [Answer(200, "The row", TypeAdapter(self._document_type()))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from inspect import signature
 from typing import Any, Never
 
@@ -13,7 +13,7 @@ from ..errors import ConfigError
 from ..policy import Policy, PolicyLike, as_policy
 from ..resource import Resource, resource_of
 from ..routing import Application
-from ..schemas import schemas_for
+from ..schemas import adapter_of, schemas_for
 from .actions import Action, Parts
 from .documents import documents_of
 from .entities import EntityWriter
@@ -22,7 +22,7 @@ from .query import HARD_CAP, Paging
 from .reader import Reader
 from .reading import List, Retrieve
 from .rules import ACTIONS, VERBS, RuleContext, find_owner, find_rules
-from .views import view_of
+from .views import View, view_of
 from .writer import Writer
 from .writing import Create, Delete, Replace, Update
 
@@ -132,11 +132,19 @@ class CrudRouter:
 
     def _assemble(self, resource: Resource, database: Database) -> Parts:
         kinds = (False, True)  # whether an admin asks
-        views = {admin: view_of(resource, self.load_relationships, admin=admin) for admin in kinds}
-        made = {admin: documents_of(view, database) for admin, view in views.items()}
-        readers = {admin: Reader(view, made[admin][0]) for admin, view in views.items()}
+        schemas = {admin: schemas_for(resource, owner=self.owner, admin=admin) for admin in kinds}
+        views = dict.fromkeys(kinds, view_of(resource, self.load_relationships, admin=False))
+        if views[True].for_admins:
+            views[True] = view_of(resource, self.load_relationships, admin=True)
+        made = {view: documents_of(view, database) for view in views.values()}
+        readers = {view: Reader(view, documents) for view, (documents, _) in made.items()}
+        _check_types(views[True], schemas[True].creatable if "create" in self.actions else ())
         seen = resource.watchers
         gone = (*seen, *resource.taken_along)
+        writers = {view: _writer(reader, seen) for view, reader in readers.items()}
+        removers = (
+            {view: _writer(reader, gone) for view, reader in readers.items()} if gone != seen else writers
+        )
         return Parts(
             resource=resource,
             rules=self.rules,
@@ -145,12 +153,12 @@ class CrudRouter:
             hooks=self.hooks.before(self.model),
             paging=self.paging,
             tags=self.tags if self.tags is not None else [resource.name],
-            schemas={admin: schemas_for(resource, owner=self.owner, admin=admin) for admin in kinds},
+            schemas=schemas,
             views=views,
-            readers=readers,
-            obstacles={admin: told for admin, (_, told) in made.items()},
-            writers={admin: _writer(reader, seen) for admin, reader in readers.items()},
-            removers={admin: _writer(reader, gone) for admin, reader in readers.items()},
+            readers={admin: readers[view] for admin, view in views.items()},
+            obstacles={admin: made[view][1] for admin, view in views.items()},
+            writers={admin: writers[view] for admin, view in views.items()},
+            removers={admin: removers[view] for admin, view in views.items()},
         )
 
     def build_rules(self, app: Application) -> None:
@@ -240,6 +248,15 @@ class CrudRouter:
                 f"CrudRouter({resource.title}) are not a session's; write what it filters as a rule of the "
                 'model, `class API: policy = {"*": rows(...)}`, and listen to a Session class of your own'
             )
+
+
+def _check_types(view: View, judged: Container[str]) -> None:
+    """Find the types that pydantic cannot read, of fields that no request schema will try."""
+    for item in view.fields:
+        if item.name not in judged:
+            adapter_of(view.resource, item.name)
+    for embed in view.embeds:
+        _check_types(embed.view, ())
 
 
 def _writer(reader: Reader, reasons: tuple[str, ...]) -> Writer:

@@ -8,7 +8,8 @@ from functools import reduce
 from operator import and_
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Table
+from sqlalchemy import ColumnElement, FromClause, Table
+from sqlalchemy.orm import registry as Registry
 
 from ..errors import ConfigError, Mistakes
 from ..policy import (
@@ -23,7 +24,7 @@ from ..policy import (
     either,
     negated,
 )
-from ..resource import Field, Resource, resource_of
+from ..resource import Field, Resource, models_of, resource_of
 from ..routing import Application
 
 __all__ = ["ACTIONS", "VERBS", "ReadRules", "RuleContext", "Ruled", "find_rules"]
@@ -210,18 +211,37 @@ class ReadRules:
     def __init__(self, app: Application) -> None:
         self.app = app
         self.routers: dict[type[Any], list[Ruled]] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """Ask anew which models the tables have: some may have been declared since."""
+        self._mapped: dict[Registry, Mapping[FromClause, type[Any]]] = {}
+        self._sharing: dict[FromClause, list[type[Any]]] = {}
 
     def add(self, router: Ruled) -> None:
         """Make the rules of a router those of its model's rows."""
         known = self.routers.setdefault(router.model, [])
         if router not in known:
             known.append(router)
+        self.forget()
 
-    def model_of(self, table: Table) -> type[Any] | None:
-        """The model of all rows of a table that a router is for, where no mapper tells: of another registry."""
-        known = [kind for model in self.routers for kind in model.__mro__]
+    def model_of(self, table: Table, resource: Resource) -> type[Any] | None:
+        """The model of all rows of a table: of the resource's registry, else of another one's routers."""
+        registry = resource.mapper.registry
+        if registry not in self._mapped:
+            self._mapped[registry] = models_of(registry)
+        found = self._mapped[registry].get(table)
+        known = [kind for model in self._routed_to(table) for kind in model.__mro__] if found is None else []
         kinds = [kind for kind in known if getattr(kind, "__table__", None) is table]
-        return next((kind for kind in kinds if not set(kinds) & set(kind.__mro__[1:])), None)
+        return next((kind for kind in kinds if not set(kinds) & set(kind.__mro__[1:])), found)
+
+    def _routed_to(self, table: Table) -> Sequence[type[Any]]:
+        """The models of a table that have routers."""
+        if not self._sharing:
+            for model in self.routers:
+                its: Any = getattr(model, "__table__", None)
+                self._sharing.setdefault(its, []).append(model)
+        return self._sharing.get(table, ())
 
     def of(self, model: type[Any]) -> list[Policy]:
         """All that rows of the model obey where another model leads to them."""
@@ -230,11 +250,7 @@ class ReadRules:
     def beside(self, model: type[Any]) -> list[Policy]:
         """What rows of the model obey beside the model's own rules: those of classes that share its table."""
         resource = resource_of(model)
-        others = [
-            other
-            for other in self.routers
-            if other is not model and getattr(other, "__table__", None) is resource.table
-        ]
+        others = [other for other in self._routed_to(resource.table) if other is not model]
         over = [other for other in others if issubclass(model, other) or resource_of(other).criterion is None]
         found: list[Policy] = [_About(rule, other) for other in over for rule in self._routed(other)]
         for other in dict.fromkeys([*resource.below, *others]):

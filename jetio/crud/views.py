@@ -34,6 +34,12 @@ class View:
         """The to-many relations: one statement each, for all parents."""
         return tuple(item for item in self.embeds if item.relation.many)
 
+    @property
+    def for_admins(self) -> bool:
+        """Whether admins see more of it than others."""
+        seen = [self.resource, *(embed.view.resource for embed in self.walk())]
+        return any(item.admin_read for resource in seen for item in resource.fields.values())
+
     @cached_property
     def paths(self) -> tuple[str, ...]:
         """The dotted names of everything that is joined."""

@@ -17,8 +17,9 @@ from ..errors import Problem, unavailable
 from ..operation import Answer, send_empty, send_json
 from ..policy import ALLOW, PUBLIC, Access, Decision, Policy
 from ..relations import ForeignKey
-from ..resource import Field, model_of
+from ..resource import Field
 from ..routing import Application
+from ..schemas import Schemas
 from .actions import Action, read_decision
 from .bodies import JSON, MERGE_PATCH, Bodies, Given
 from .hooks import Change
@@ -78,7 +79,7 @@ class Write(Action):
         accounts = getattr(finder.user_model, "__table__", None) if finder is not None else None
         found = {}
         for key in self.resource.foreign_keys:
-            target = model_of(self.resource, key) or app.routed_model(key.table)
+            target = app.model_of(key.table, self.resource)
             rules = [] if target is None else [rule for rule in app.read_rules(target) if rule is not PUBLIC]
             if (
                 target is not None
@@ -212,8 +213,7 @@ class Create(Write):
             document = await self._after("after_create", task, change, key)
         return format_key(self.resource, key), document
 
-    def _describe(self) -> None:
-        super()._describe()
+    def _tell_types(self) -> None:
         self.spec.body = BodySpec(self.media, TypeAdapter(self.parts.schemas[True].create))
         headers = {"Location": "The address of the new row"}
         self.spec.answers = [Answer(201, "The new row", TypeAdapter(self._document_type()), headers)]
@@ -229,7 +229,7 @@ class _Alter(Write):
         self.bodies = {
             admin: Bodies(
                 self.resource,
-                self._schema(admin),
+                self._judging(schemas),
                 schemas.updatable,
                 admin=admin,
                 media=self.media,
@@ -239,8 +239,12 @@ class _Alter(Write):
         }
 
     @abstractmethod
-    def _schema(self, admin: bool) -> type[BaseModel]:
+    def _judging(self, schemas: Schemas) -> type[BaseModel]:
         """What the body must be."""
+
+    @abstractmethod
+    def _told(self, schemas: Schemas) -> BodySpec:
+        """What the document says of the body."""
 
     @abstractmethod
     def _values(self, given: Given, fields: Mapping[str, Field]) -> dict[str, Any]:
@@ -295,9 +299,8 @@ class _Alter(Write):
             document = await self._after("after_update", task, change, key)
         return document
 
-    def _describe(self) -> None:
-        super()._describe()
-        self.spec.body = BodySpec(self.media, TypeAdapter(self._schema(True)))
+    def _tell_types(self) -> None:
+        self.spec.body = self._told(self.parts.schemas[True])
         self.spec.answers = [Answer(200, "The row as it is now", TypeAdapter(self._document_type()))]
 
     def _problems(self) -> Sequence[int]:
@@ -309,8 +312,11 @@ class Replace(_Alter):
 
     action, method = "replace", "PUT"
 
-    def _schema(self, admin: bool) -> type[BaseModel]:
-        return self.parts.schemas[admin].replace
+    def _judging(self, schemas: Schemas) -> type[BaseModel]:
+        return schemas.whole
+
+    def _told(self, schemas: Schemas) -> BodySpec:
+        return BodySpec(self.media, TypeAdapter(schemas.replace))
 
     def _values(self, given: Given, fields: Mapping[str, Field]) -> dict[str, Any]:
         return plan_replace(fields, given.values)
@@ -322,14 +328,13 @@ class Update(_Alter):
     action, method = "update", "PATCH"
     media = (*JSON, MERGE_PATCH)
 
-    def _describe(self) -> None:
-        super()._describe()
-        patch, merge = self.parts.schemas[True].patch, self.parts.schemas[True].merge
-        others = {MERGE_PATCH: TypeAdapter(merge)} if merge is not patch else {}
-        self.spec.body = BodySpec(self.media, TypeAdapter(patch), others=others)
+    def _judging(self, schemas: Schemas) -> type[BaseModel]:
+        return schemas.patch
 
-    def _schema(self, admin: bool) -> type[BaseModel]:
-        return self.parts.schemas[admin].patch
+    def _told(self, schemas: Schemas) -> BodySpec:
+        patch, merge = schemas.patch, schemas.merge
+        others = {MERGE_PATCH: TypeAdapter(merge)} if merge is not patch else {}
+        return BodySpec(self.media, TypeAdapter(patch), others=others)
 
     def _values(self, given: Given, fields: Mapping[str, Field]) -> dict[str, Any]:
         return dict(given.values)
@@ -370,8 +375,7 @@ class Delete(Write):
         await task.writer.delete(work, key, task.rule, several=self.hooked)
         await self._hook("after_delete", change)
 
-    def _describe(self) -> None:
-        super()._describe()
+    def _tell_types(self) -> None:
         self.spec.answers = [Answer(204, "Gone")]
 
     def _problems(self) -> Sequence[int]:

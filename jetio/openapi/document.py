@@ -46,6 +46,9 @@ def make_document(app: Described) -> Document:
     """The OpenAPI document of a built application; plain values, ready for JSON."""
     listed = [(path, item) for path, item in app.endpoints if item.method in METHODS and item.spec.listed]
     specs: list[OperationSpec] = [endpoint.spec for _, endpoint in listed]
+    for spec in specs:
+        if spec.types is not None:
+            spec.types()
     types = [pair for spec in specs for pair in _types(spec)]
     components = Components(types, {status for spec in specs for status in spec.problems})
     asked = app.authenticator is not None and any(spec.secured for spec in specs)
