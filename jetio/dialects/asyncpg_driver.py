@@ -22,11 +22,16 @@ _LONGEST = 15_000
 """A longer statement is not kept: it is one of many rows, and the next one has another number of them."""
 
 
+def is_closed(connection: Any) -> bool:
+    """Whether the server or we have closed asyncpg's connection; nobody is asked."""
+    return bool(connection.is_closed())
+
+
 class AsyncpgDriver:
     """Statements on connections that are borrowed from SQLAlchemy's pool."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._lender = Lender(engine)
+        self._lender = Lender(engine, is_closed)
 
     async def run_alone(self, query: Query, values: Mapping[str, Any], *, writes: bool) -> Result:
         line = await self._lender.borrow()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import event
@@ -72,7 +73,7 @@ class _WrappedLine(Line):
     """A line of somebody who wants to hear of it, or pings it: SQLAlchemy's whole way."""
 
     def give_back(self) -> None:
-        self._lender.close()
+        self._lender._close_special(transaction_reset=True)
 
     def discard(self) -> None:
         self._lender.invalidate()
@@ -80,7 +81,7 @@ class _WrappedLine(Line):
 
 def _is_watched(connection: Any) -> bool:
     """Whether somebody logs or traces what goes through `fetch`: a prepared statement would pass them by."""
-    traced = hasattr(type(connection).fetch, "__wrapped__")
+    traced = hasattr(getattr(type(connection), "fetch", None), "__wrapped__")
     return traced or bool(getattr(connection, "_query_loggers", None))  # asyncpg has no other way to ask
 
 
@@ -97,11 +98,13 @@ class Lender:
     """Lends the entries of the pool themselves, without SQLAlchemy's wrapper and its change of stacks.
 
     The pool counts, recycles and invalidates an entry as it does a wrapped connection. Who listens for
-    checkouts or resets, or has connections pinged, gets wrapped ones.
+    checkouts or resets, or has connections pinged, gets wrapped ones. `is_closed` asks the driver's
+    connection; `resets` is how many listeners for resets are our own.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, is_closed: Callable[[Any], bool], *, resets: int = 0) -> None:
         self._engine: Engine = engine.sync_engine
+        self._is_closed, self._resets = is_closed, resets
         pool: Any = self._engine.pool
         ordinary = isinstance(pool, FairPool) and not pool._pre_ping
         self._wraps = not ordinary or pool._should_log_debug()
@@ -109,18 +112,41 @@ class Lender:
     async def borrow(self) -> Line:
         """A connection that is not known to be closed."""
         pool: Any = self._engine.pool
-        if self._wraps or len(pool.dispatch.checkout) > 1 or pool.dispatch.reset:  # one listener is ours
+        heard = pool.dispatch
+        if self._wraps or len(heard.checkout) > 1 or len(heard.reset) > self._resets:  # one checkout is ours
             borrowed: PoolProxiedConnection = await greenlet_spawn(self._engine.raw_connection)
             return _WrappedLine(borrowed)
         if pool.has_idle:
             entry = pool.take()
         elif pool.has_room:
-            return await greenlet_spawn(_open, pool)
+            return await greenlet_spawn(self._open, pool)
         else:
             entry = await _wait(pool)
         line: Line | None = entry.info.get(_LINE)
-        if line is None or _is_spent(pool, entry, line):
-            return await greenlet_spawn(_renew, entry)
+        if line is None or self._is_spent(pool, entry, line):
+            return await greenlet_spawn(self._renew, entry)
+        return line
+
+    def _is_spent(self, pool: Any, entry: Any, line: Line) -> bool:
+        if self._is_closed(line.connection) or entry._is_hard_or_soft_invalidated():
+            return True
+        return bool(pool._recycle > -1 and time.time() - entry.starttime > pool._recycle)
+
+    def _open(self, pool: Any) -> Line:
+        return self._renew(pool._do_get())
+
+    def _renew(self, entry: Any) -> Line:
+        """The line of an entry, on a new connection wherever the pool would make one."""
+        try:
+            entry.get_connection()
+            if self._is_closed(entry.driver_connection):
+                entry.invalidate()
+                entry.get_connection()
+        except BaseException as error:
+            entry._checkin_failed(error, False)
+            raise
+        line: Line = entry.info.get(_LINE) or Line(entry)
+        entry.info[_LINE] = line
         return line
 
 
@@ -129,28 +155,3 @@ async def _wait(pool: FairPool) -> Any:
         return await pool.wait()
     except Empty:
         raise ConnectionLost("no connection came free in time") from None
-
-
-def _is_spent(pool: Any, entry: Any, line: Line) -> bool:
-    if line.connection.is_closed() or entry._is_hard_or_soft_invalidated():
-        return True
-    return bool(pool._recycle > -1 and time.time() - entry.starttime > pool._recycle)
-
-
-def _open(pool: Any) -> Line:
-    return _renew(pool._do_get())
-
-
-def _renew(entry: Any) -> Line:
-    """The line of an entry, on a new connection wherever the pool would make one."""
-    try:
-        entry.get_connection()
-        if entry.driver_connection.is_closed():
-            entry.invalidate()
-            entry.get_connection()
-    except BaseException as error:
-        entry._checkin_failed(error, False)
-        raise
-    line: Line = entry.info.get(_LINE) or Line(entry)
-    entry.info[_LINE] = line
-    return line

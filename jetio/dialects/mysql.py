@@ -1,4 +1,4 @@
-"""MariaDB and MySQL through asyncmy."""
+"""MariaDB and MySQL, through asyncmy or aiomysql: their options and their errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from .base import STATEMENT_SECONDS, WAIT_SECONDS, Dialect, keep_sound
+from .asyncmy_driver import AWAY, BUSY, AsyncmyDriver, is_closed, share
+from .base import STATEMENT_SECONDS, WAIT_SECONDS, Dialect, Driver, keep_sound
+from .fair_pool import FairPool
 from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
 
 _VIOLATIONS: Mapping[Any, Any] = {
@@ -26,16 +28,14 @@ _VIOLATIONS: Mapping[Any, Any] = {
     1364: "not_null",
 }
 _VALUES = {1264, 1265, 1292, 1366, 1406}
-_BUSY = {1020, 1205, 1213}
 _READ_ONLY = {1290, 1792, 1836}
-_AWAY = {1040, 1053, 1927, 1969, 2002, 2003, 2006, 2013, 2014, 2055}
 
 # `now()` as a default gives UTC, and what does not fit is refused, however the server is configured.
 _SESSION = "SET time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')"
 
 
 class MySQL(Dialect):
-    """MariaDB 10.6 and later, MySQL 8; statements go through SQLAlchemy's executor."""
+    """MariaDB 10.6 and later, MySQL 8."""
 
     name: ClassVar[str] = "mysql"
     drivers: ClassVar[tuple[str, ...]] = ("asyncmy", "aiomysql")
@@ -47,19 +47,28 @@ class MySQL(Dialect):
         # INSERT .. RETURNING is MariaDB's alone.
         self.insert_returning = url.get_backend_name() == "mariadb"
 
+    @property
+    def _has_asyncmy(self) -> bool:
+        return self.url.drivername.endswith("asyncmy")
+
     def engine_options(self) -> dict[str, Any]:
         options = super().engine_options()
         connect: dict[str, Any] = {"charset": "utf8mb4", "init_command": _SESSION}
-        if not self.url.drivername.endswith("asyncmy"):
+        if not self._has_asyncmy:
             connect["connect_timeout"] = int(WAIT_SECONDS)
             return {**options, "pool_pre_ping": True, "connect_args": connect}
-        waits = {"read_timeout": int(STATEMENT_SECONDS), "async_creator_fn": _connect}
-        return {**options, "connect_args": {**connect, **waits}}
+        connect |= {"read_timeout": int(STATEMENT_SECONDS), "autocommit": None, "async_creator_fn": _connect}
+        # What a session leaves is undone by a listener, which knows when nothing is left.
+        return {**options, "poolclass": FairPool, "pool_reset_on_return": None, "connect_args": connect}
 
     def install(self, engine: AsyncEngine) -> None:
         event.listen(engine.sync_engine, "begin", _begin)
-        if self.url.drivername.endswith("asyncmy"):
-            keep_sound(engine, lambda connection: bool(connection._stream_broken))
+        if self._has_asyncmy:
+            keep_sound(engine, is_closed)
+            share(engine)
+
+    def driver(self, engine: AsyncEngine) -> Driver | None:
+        return AsyncmyDriver(engine) if self._has_asyncmy else None
 
     def driver_fault(self, error: BaseException) -> DatabaseFault | None:
         code = error.args[0] if error.args else None
@@ -69,11 +78,11 @@ class MySQL(Dialect):
         if code in _VALUES:
             columns = re.findall(r"for column .*?[`'](\w+)[`'] at", message)
             return ConstraintViolated(Violation("value", None, tuple(columns)))
-        if code in _BUSY:
+        if code in BUSY:
             return Busy("lock wait or deadlock")
         if code in _READ_ONLY:
             return ReadOnly("the transaction only reads")
-        if code in _AWAY or isinstance(error, OSError):
+        if code in AWAY or isinstance(error, OSError):
             return ConnectionLost("the server is away")
         return None
 

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect as SQLDialect
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from .asyncpg_driver import STALE_PLAN, AsyncpgDriver
+from .asyncpg_driver import STALE_PLAN, AsyncpgDriver, is_closed
 from .base import STATEMENT_SECONDS, WAIT_SECONDS, Dialect, Driver, keep_sound
 from .fair_pool import FairPool
 from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
@@ -59,7 +59,7 @@ class PostgreSQL(Dialect):
 
     def install(self, engine: AsyncEngine) -> None:
         if self._has_asyncpg:
-            keep_sound(engine, lambda connection: bool(connection.is_closed()))
+            keep_sound(engine, is_closed)
             remember_plans(engine)
 
     def driver(self, engine: AsyncEngine) -> Driver | None:

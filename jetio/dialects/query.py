@@ -95,6 +95,7 @@ class Query:
         "clause_names",
         "codecs",
         "core",
+        "made_key",
         "makers",
         "names",
         "processors",
@@ -113,6 +114,10 @@ class Query:
         """What renders the rows, by renderer: of the driver's rows, and of decoded ones."""
         self.names: Mapping[Any, str] = compiled.bind_names
         self.returns_rows = bool(compiled._result_columns)
+        self.made_key: Callable[[int, Mapping[str, Any]], Sequence[Any]] | None = None
+        """Of an INSERT where none returns rows: the key of what was written, by the number counted up for it."""
+        if compiled.isinsert and not (self.returns_rows or dialect.insert_returning):
+            self.made_key = compiled._inserted_primary_key_from_lastrowid_getter
         self._compiled = compiled
         self._expands = bool(compiled.post_compile_params)
         processors: Mapping[str, Any] = compiled._bind_processors
