@@ -104,7 +104,8 @@ def _spent_on_children() -> float:
 
 
 def _environment(url: str) -> Mapping[str, str]:
-    return os.environ | {
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return inherited | {
         "DATABASE_URL": url,
         "SECRET_KEY": secrets.token_hex(32),
         "JETIO_ENV": "development",

@@ -28,6 +28,7 @@ from .controllers import Controller, controllers_of, routes_of
 from .crud.rules import ReadRules
 from .database import Database
 from .errors import ConfigError, Mistakes
+from .large import without_collections
 from .middleware import kept_apart, open_to_all
 from .models import Base
 from .openapi.document import make_document
@@ -301,7 +302,7 @@ class Jetio(Starlette):
             if self._built:
                 return
             began = time.perf_counter()
-            self._build_declared()
+            without_collections(self._build_declared)
             self._built = True
             taken = time.perf_counter() - began
             _log.info("built %s operations in %.1f s", f"{len(self.endpoints):,}", taken)
@@ -350,7 +351,7 @@ class Jetio(Starlette):
         self.build()
         with self._building:
             if self._document is None:
-                self._document = make_document(self)
+                self._document = without_collections(lambda: make_document(self))
         return self._document
 
     def access_matrix(self, roles: Sequence[str] = ()) -> list[AccessRow]:

@@ -1,4 +1,4 @@
-"""Documents that take long to parse: in a thread, and without the garbage collector."""
+"""What makes many objects at once: without the garbage collector, and documents of requests in a thread."""
 
 from __future__ import annotations
 
@@ -10,39 +10,45 @@ from typing import Any, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
-__all__ = ["LARGE", "parse_document", "parse_large"]
+__all__ = ["LARGE", "parse_document", "parse_large", "without_collections"]
 
 LARGE = 64 * 1024
 """Documents of more bytes are parsed apart: a megabyte of brackets takes longer than others may wait."""
 
-Parsed = TypeVar("Parsed")
+Made = TypeVar("Made")
 
 _collecting = threading.Lock()
-_parsing = 0
+_making = 0
+_collects = True
 
 
-async def parse_large(parse: Callable[[], Parsed]) -> Parsed:
+async def parse_large(parse: Callable[[], Made]) -> Made:
     """What `parse` returns, without holding the loop."""
-    return await run_in_threadpool(_without_collections, parse)
+    return await run_in_threadpool(without_collections, parse)
 
 
 def parse_document(text: str | bytes) -> Any:
     """The JSON document that a database gives back."""
     if len(text) <= LARGE:
         return json.loads(text)
-    return _without_collections(lambda: json.loads(text))
+    return without_collections(lambda: json.loads(text))
 
 
-def _without_collections(parse: Callable[[], Parsed]) -> Parsed:
-    """Half a million new lists make the collector look at all of them ten times, and none is garbage."""
-    global _parsing
+def without_collections(make: Callable[[], Made]) -> Made:
+    """What `make` returns.
+
+    Half a million new lists make the collector look at all of them ten times, and none is garbage.
+    """
+    global _making, _collects
     with _collecting:
-        _parsing += 1
+        if not _making:
+            _collects = gc.isenabled()
+        _making += 1
         gc.disable()
     try:
-        return parse()
+        return make()
     finally:
         with _collecting:
-            _parsing -= 1
-            if not _parsing:
+            _making -= 1
+            if _collects and not _making:
                 gc.enable()

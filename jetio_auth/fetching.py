@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -56,7 +57,7 @@ class Web:
 
     def __init__(self, url: str) -> None:
         self._client = _http_client()
-        self._tls = ssl.create_default_context()  # reads files, so not while serving
+        self._tls = _trusting(ssl.get_default_verify_paths())  # reads files, so not while serving
         # What is on this machine is not behind the proxy of the environment.
         self._outside = not _is_local(url)
 
@@ -135,6 +136,12 @@ async def discovered(visit: Visit, issuer: str) -> Metadata:
     if told.get("issuer") != issuer:
         raise FetchError("its discovery document is of another issuer")
     return Metadata(issuer, told)
+
+
+@lru_cache(maxsize=4)
+def _trusting(certificates: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
+    """One for all servers: reading the certificates takes longer than building a router."""
+    return ssl.create_default_context()
 
 
 def _http_client() -> type[AsyncClient]:

@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from operator import and_
 from typing import Any, ClassVar, Protocol
 
@@ -50,6 +50,11 @@ class Parts:
     """What keeps a database that can make JSON from making that of the views."""
     writers: Mapping[bool, Writer]
     removers: Mapping[bool, Writer]
+
+    @cached_property
+    def document(self) -> TypeAdapter[Any]:
+        """What an answer holds, as admins see it."""
+        return TypeAdapter(document_type(self.views[True]))
 
 
 class Router(Protocol):
@@ -199,9 +204,6 @@ class Action(ABC):
 
     def _problems(self) -> Sequence[int]:
         return ()
-
-    def _document_type(self) -> Any:
-        return document_type(self.parts.views[True])
 
 
 async def read_decision(rules: Sequence[Policy], access: Access, model: type[Any]) -> Decision:

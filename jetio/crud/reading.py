@@ -17,7 +17,7 @@ from ..errors import ValidationError, not_found
 from ..operation import Answer, send_json
 from ..policy import Access, Decision
 from ..routing import Application
-from .actions import Action
+from .actions import Action, document_type
 from .query import HARD_CAP, LARGEST_PAGE, list_parser, page_links, refuse_parameters
 
 __all__ = ["List", "Retrieve"]
@@ -82,7 +82,7 @@ class List(Action):
             "Link": "first, prev, next and last page (RFC 8288)",
             "X-Total-Count": "All rows, where known",
         }
-        listed: Any = list[self._document_type()]  # type: ignore[misc]
+        listed: Any = list[document_type(self.parts.views[True])]  # type: ignore[misc]
         self.spec.answers = [Answer(200, "A page of rows", TypeAdapter(listed), headers)]
 
 
@@ -115,4 +115,4 @@ class Retrieve(Action):
         return self.app.database.read(work, steps)
 
     def _tell_types(self) -> None:
-        self.spec.answers = [Answer(200, "The row", TypeAdapter(self._document_type()))]
+        self.spec.answers = [Answer(200, "The row", self.parts.document)]

@@ -216,7 +216,7 @@ class Create(Write):
     def _tell_types(self) -> None:
         self.spec.body = BodySpec(self.media, TypeAdapter(self.parts.schemas[True].create))
         headers = {"Location": "The address of the new row"}
-        self.spec.answers = [Answer(201, "The new row", TypeAdapter(self._document_type()), headers)]
+        self.spec.answers = [Answer(201, "The new row", self.parts.document, headers)]
 
 
 class _Alter(Write):
@@ -301,7 +301,7 @@ class _Alter(Write):
 
     def _tell_types(self) -> None:
         self.spec.body = self._told(self.parts.schemas[True])
-        self.spec.answers = [Answer(200, "The row as it is now", TypeAdapter(self._document_type()))]
+        self.spec.answers = [Answer(200, "The row as it is now", self.parts.document)]
 
     def _problems(self) -> Sequence[int]:
         return (*super()._problems(), 412)

@@ -80,6 +80,9 @@ _HEADERS: Mapping[int, Document] = {
 }
 
 
+_PLAIN = (str, bool, int)
+
+
 class _Generator(GenerateJsonSchema):
     """What the framework itself asks of every body stands in the schema; the titles of fields do not."""
 
@@ -90,6 +93,10 @@ class _Generator(GenerateJsonSchema):
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:
         return {}  # a type of the application's own that tells nothing about itself
+
+    def encode_default(self, dft: Any) -> Any:
+        """As the base does, without a TypeAdapter for each of the plain values that nearly all defaults are."""
+        return dft if dft is None or type(dft) in _PLAIN else super().encode_default(dft)
 
     def str_schema(self, schema: Any) -> JsonSchemaValue:
         told = super().str_schema(schema)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -146,6 +147,24 @@ def test_a_document_is_made_once_whoever_asks(sqlite_url: str) -> None:
     with ThreadPoolExecutor(4) as threads:
         documents = list(threads.map(lambda _: app.openapi(), range(8)))
     assert all(document is documents[0] for document in documents)
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_building_leaves_the_collector_as_it_was(sqlite_url: str, collects: bool) -> None:
+    """It rests while an application is built, also where that fails, and is nobody's who switched it off."""
+    at_build = []
+    app = Jetio(database=Database(sqlite_url), settings=SETTINGS)
+    app.on_build.append(lambda _: at_build.append(gc.isenabled()))
+    CrudRouter(Shelf).register_routes(app)
+    if not collects:
+        gc.disable()
+    try:
+        with pytest.raises(ConfigError, match=r"Shelf\.label"):
+            app.build()
+        after = gc.isenabled()
+    finally:
+        gc.enable()
+    assert (at_build, after) == ([False], collects)
 
 
 def calls_of(url: str, length: int) -> int:
