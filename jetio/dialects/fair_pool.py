@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from sqlalchemy.util import await_only
+from sqlalchemy.util.concurrency import in_greenlet
 from sqlalchemy.util.queue import Empty, Full, QueueCommon
 
 
@@ -22,6 +24,8 @@ class FairQueue(QueueCommon[ConnectionPoolEntry]):
         self.maxsize, self.use_lifo = maxsize, use_lifo
         self._idle: deque[ConnectionPoolEntry] = deque()
         self._waiting: deque[asyncio.Future[ConnectionPoolEntry]] = deque()
+        self.returned: Callable[[ConnectionPoolEntry], None] = self.put_nowait
+        """What takes an entry that was handed to somebody who does not want it any more."""
 
     def qsize(self) -> int:
         """How many are idle."""
@@ -67,7 +71,7 @@ class FairQueue(QueueCommon[ConnectionPoolEntry]):
         if waiter in self._waiting:
             self._waiting.remove(waiter)
         elif not waiter.cancelled() and waiter.exception() is None:
-            self.put_nowait(waiter.result())  # handed over in the moment of the cancellation
+            self.returned(waiter.result())  # handed over in the moment of the cancellation
 
     def put_nowait(self, item: ConnectionPoolEntry) -> None:
         """Hand it over or keep it idle, else Full."""
@@ -94,6 +98,14 @@ class FairPool(AsyncAdaptedQueuePool):
 
     _queue_class = FairQueue
     _pool: FairQueue
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._pool.returned = self._do_return_conn  # which closes what is too many, and counts it
+
+    def _close_connection(self, connection: Any, *, terminate: bool = False) -> None:
+        # A farewell waits for the server, and outside of a greenlet nothing can be waited for.
+        super()._close_connection(connection, terminate=terminate or not in_greenlet())
 
     @property
     def has_idle(self) -> bool:

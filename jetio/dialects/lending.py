@@ -86,12 +86,16 @@ def _is_watched(connection: Any) -> bool:
 
 
 def remember_plans(engine: AsyncEngine) -> None:
-    """Give each connection room for as many prepared statements as the developer allows it."""
+    """Give each connection room for as many prepared statements as the developer allows it, while it is open."""
 
     def note(_dialect: Any, entry: ManagesConnection, _arguments: Any, options: dict[str, Any]) -> None:
         entry.info[_PLANS] = Plans(min(int(options.get(size, _USUAL_SIZE)) for size in _SIZES))
 
+    def forget(_connection: Any, entry: ManagesConnection) -> None:
+        entry.info.pop(_LINE, None)  # it refers to its entry: neither would go before the collector comes
+
     event.listen(engine.sync_engine, "do_connect", note)
+    event.listen(engine.sync_engine, "close", forget)
 
 
 class Lender:
