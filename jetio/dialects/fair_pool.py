@@ -121,15 +121,6 @@ class FairPool(AsyncAdaptedQueuePool):
         """An idle entry; it goes back by its `checkin`."""
         return self._pool.get_nowait()
 
-    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
-        try:
-            self._pool.put_nowait(record)
-        except Full:  # one that stood in for more than `pool_size`
-            try:
-                record.invalidate()  # a farewell would be waited for, and who gives back does not wait
-            finally:
-                self._dec_overflow()
-
     async def wait(self) -> ConnectionPoolEntry:
         """The next entry that comes back, else Empty after the pool's timeout."""
         return await self._pool.wait(self._timeout)

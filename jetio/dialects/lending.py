@@ -86,15 +86,20 @@ def _is_watched(connection: Any) -> bool:
 
 
 def remember_plans(engine: AsyncEngine) -> None:
-    """Give each connection room for as many prepared statements as the developer allows it, while it is open."""
+    """Give each connection room for as many prepared statements as the developer allows it."""
 
     def note(_dialect: Any, entry: ManagesConnection, _arguments: Any, options: dict[str, Any]) -> None:
         entry.info[_PLANS] = Plans(min(int(options.get(size, _USUAL_SIZE)) for size in _SIZES))
 
-    def forget(_connection: Any, entry: ManagesConnection) -> None:
-        entry.info.pop(_LINE, None)  # it refers to its entry: neither would go before the collector comes
-
     event.listen(engine.sync_engine, "do_connect", note)
+
+
+def forget_lines(engine: AsyncEngine) -> None:
+    """Keep the line of a connection no longer than that: as it refers to its entry, a collector would have to come."""
+
+    def forget(_connection: Any, entry: ManagesConnection) -> None:
+        entry.info.pop(_LINE, None)
+
     event.listen(engine.sync_engine, "close", forget)
 
 

@@ -14,6 +14,7 @@ from .asyncmy_driver import AWAY, BUSY, AsyncmyDriver, is_closed, share
 from .base import STATEMENT_SECONDS, WAIT_SECONDS, Dialect, Driver, keep_sound
 from .fair_pool import FairPool
 from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
+from .lending import forget_lines
 
 _VIOLATIONS: Mapping[Any, Any] = {
     1062: "unique",
@@ -66,6 +67,7 @@ class MySQL(Dialect):
         if self._has_asyncmy:
             keep_sound(engine, is_closed)
             share(engine)
+            forget_lines(engine)
 
     def driver(self, engine: AsyncEngine) -> Driver | None:
         return AsyncmyDriver(engine) if self._has_asyncmy else None

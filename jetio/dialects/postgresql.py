@@ -16,7 +16,7 @@ from .asyncpg_driver import STALE_PLAN, AsyncpgDriver, is_closed
 from .base import STATEMENT_SECONDS, WAIT_SECONDS, Dialect, Driver, keep_sound
 from .fair_pool import FairPool
 from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
-from .lending import remember_plans
+from .lending import forget_lines, remember_plans
 from .postgresql_json import PostgreSQLJson
 from .query import Processor
 
@@ -61,6 +61,7 @@ class PostgreSQL(Dialect):
         if self._has_asyncpg:
             keep_sound(engine, is_closed)
             remember_plans(engine)
+            forget_lines(engine)
 
     def driver(self, engine: AsyncEngine) -> Driver | None:
         return AsyncpgDriver(engine) if self._has_asyncpg else None

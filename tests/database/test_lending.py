@@ -7,20 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import (
-    BigInteger,
-    Integer,
-    String,
-    bindparam,
-    column,
-    event,
-    insert,
-    literal,
-    literal_column,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import BigInteger, Integer, bindparam, column, event, insert, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from jetio import Database
@@ -32,9 +19,6 @@ PID = text("SELECT pg_backend_pid()").columns(column("pid", Integer))
 PREPARED = text("SELECT statement FROM pg_prepared_statements").columns(column("statement"))
 LOCKS = text(
     "SELECT count(*) FROM pg_locks WHERE relation = 'notes'::regclass AND pid <> pg_backend_pid()"
-).columns(column("number", Integer))
-OPEN = text(
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 ).columns(column("number", Integer))
 END = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND "
 
@@ -70,25 +54,6 @@ def address(database: Database) -> str:
 
 def pool_of(database: Database) -> Any:
     return database.engine.sync_engine.pool
-
-
-async def most_open(watching: Database, asked: list[asyncio.Task[Any]]) -> int:
-    """The most connections that the server had while these ran; raises what one of them raised."""
-    most = 0
-    while not all(task.done() for task in asked):
-        most = max(most, (await alone(watching, OPEN))[0][0])
-    await asyncio.gather(*asked)
-    return most
-
-
-async def open_beside(watching: Database, wanted: int) -> int:
-    """How many connections others have, once the server has heard of those that were closed."""
-    for _ in range(200):
-        number = int((await alone(watching, OPEN))[0][0])
-        if number <= wanted:
-            break
-        await asyncio.sleep(0.01)
-    return number
 
 
 async def test_statements_and_sessions_borrow_the_same_connections(single: Database) -> None:
@@ -400,41 +365,3 @@ async def test_a_pool_of_no_size_opens_as_many_as_are_asked_for(postgresql_url: 
         await run(works[0], COUNT)
         assert (await run(works[0], PID))[0][0] in pids
         await works[0].rollback()
-
-
-async def test_connections_beyond_the_size_are_closed_when_they_come_back(
-    postgresql_url: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Many at once open `max_overflow` more; afterwards `pool_size` are open, and after `close` none."""
-    sleep = select(literal(1, Integer), literal_column("pg_sleep(0.02)::text", String))
-    async with opened(postgresql_url, pool_size=1) as watching:
-        database = Database(postgresql_url, pool_size=1, max_overflow=4)
-        for _ in range(3):
-            asked = [asyncio.create_task(alone(database, sleep)) for _ in range(12)]
-            assert await most_open(watching, asked) <= 5
-            assert (await alone(database, select(literal(1, Integer)))) == [(1,)]
-            assert await open_beside(watching, 1) == 1
-            assert pool_of(database).checkedout() == 0
-        await database.close()
-        assert await open_beside(watching, 0) == 0
-    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
-
-
-async def test_an_entry_too_many_is_closed_when_who_got_it_is_cancelled(
-    postgresql_url: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Whoever is handed one of two connections, the other idle, and is cancelled then, takes none away."""
-    async with opened(postgresql_url, pool_size=1, max_overflow=1) as database:
-        lender, pool = database.driver._lender, pool_of(database)
-        first, second = await lender.borrow(), await lender.borrow()
-        waiting = asyncio.create_task(count(database))
-        await asyncio.sleep(0)
-        first.give_back()  # to the one that waits
-        second.give_back()
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        assert (pool.checkedout(), pool.checkedin()) == (0, 1)
-        for line in [await lender.borrow(), await lender.borrow()]:
-            line.give_back()
-    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

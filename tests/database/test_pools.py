@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Integer, column, text
 
 from jetio import Database
 from tests.database.notes import add, count, opened
@@ -27,22 +30,30 @@ def server_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
-async def has_others(url: str, number: int) -> None:
+@pytest.fixture
+async def looking(server_url: str) -> AsyncIterator[Database]:
+    """Somebody else's one connection to the same database."""
+    async with opened(server_url, pool_size=1) as database:
+        await others(database)
+        yield database
+
+
+async def others(database: Database) -> int:
+    """How many connections there are beside the one that asks."""
+    query = database.query(text(NUMBER[database.dialect.name]).columns(column("number", Integer)))
+    rows = query.decode(await database.unit_of_work().run_alone(query, {}))
+    return int(rows[0][0])
+
+
+async def has_others(looking: Database, number: int) -> None:
     """As many connections as that are left to this database, or will be in a moment."""
-    looking = Database(url)
-    try:
-        async with asyncio.timeout(10):
-            found = -1
-            while found != number:
-                async with looking.engine.connect() as connection:
-                    found = await connection.scalar(text(NUMBER[looking.dialect.name])) or 0
-                await asyncio.sleep(0.02)
-    finally:
-        await looking.close()
+    async with asyncio.timeout(10):
+        while await others(looking) != number:
+            await asyncio.sleep(0.02)
 
 
 async def test_connections_beyond_the_size_are_closed(
-    server_url: str, caplog: pytest.LogCaptureFixture
+    server_url: str, looking: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`max_overflow` opens more when they are needed; when they come back one is kept, silently."""
     with caplog.at_level(logging.WARNING):
@@ -55,6 +66,58 @@ async def test_connections_beyond_the_size_are_closed(
             for work in works:
                 await work.commit()
             assert (pool.checkedout(), pool.checkedin(), pool.overflow()) == (0, 1, 0)
-            await has_others(server_url, 1)
+            await has_others(looking, 1)
             assert await count(database) == 4
     assert caplog.records == []
+
+
+async def test_the_limit_holds_however_often_more_are_needed(
+    server_url: str, looking: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Again and again twelve statements at once have five connections; then one is left, after `close` none."""
+    database = Database(server_url, pool_size=1, max_overflow=4)
+    for _ in range(4):
+        found = await asyncio.gather(*(others(database) for _ in range(12)))
+        assert max(found) <= 4 + 1  # of `looking`
+        await has_others(looking, 1)
+        assert database.engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    await database.close()
+    await has_others(looking, 0)
+    assert caplog.records == []
+
+
+async def test_who_is_cancelled_as_it_is_handed_one_too_many_loses_none(
+    server_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of two connections one is idle, the other just handed to a request that is cancelled: both serve again."""
+    async with opened(server_url, pool_size=1, max_overflow=1) as database:
+        lender: Any = database.driver._lender
+        pool: Any = database.engine.sync_engine.pool
+        first, second = await lender.borrow(), await lender.borrow()
+        waiting = asyncio.create_task(count(database))
+        await asyncio.sleep(0)
+        first.give_back()  # to the one that waits
+        second.give_back()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert (pool.checkedout(), pool.checkedin()) == (0, 1)
+        for line in [await lender.borrow(), await lender.borrow()]:
+            line.give_back()
+    assert caplog.records == []
+
+
+async def test_a_closed_connection_is_let_go(server_url: str) -> None:
+    """What stood for a connection in the pool goes with it, without a collector."""
+    async with opened(server_url, pool_size=1, max_overflow=1) as database:
+        lender: Any = database.driver._lender
+        lines = [await lender.borrow(), await lender.borrow()]
+        entries = [weakref.ref(line._lender) for line in lines]
+        gc.collect()
+        gc.disable()
+        try:
+            while lines:
+                lines.pop(0).give_back()
+            assert [entry() is None for entry in entries] == [False, True]
+        finally:
+            gc.enable()
