@@ -12,7 +12,7 @@ from sqlalchemy import Executable, MetaData, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from .config import DEFAULT_DATABASE_URL
-from .dialects import Busy, Query, Result, Steps, Transaction, dialect_for, followed
+from .dialects import Busy, Query, Result, StepFailed, Steps, Transaction, carried, dialect_for, followed
 from .dialects.json_text import JsonText
 from .replicas import Server, replicas_of
 from .tables import create_tables, tell_stale_tables
@@ -293,10 +293,14 @@ class UnitOfWork:
         if self._session is not None or self._transaction is not None or driver is None:
             return await followed(steps, self.run)
         try:
-            value: T = await driver.follow(steps)
+            value: T = await driver.follow(carried(steps))
+        except StepFailed as failed:
+            own = failed.error
         except Exception as error:
             raise self.database.dialect.statement_fault(error) from error
-        return value
+        else:
+            return value
+        raise own  # here, where nothing is added to what it says of its cause
 
     async def _run_in_session(self, query: Query, values: Mapping[str, Any]) -> Result:
         try:
@@ -305,10 +309,10 @@ class UnitOfWork:
             if not query.returns_rows:
                 made = (cursor.inserted_primary_key,) if cursor.context.isinsert else ()
                 return Result(made, cursor.rowcount, True)
-            rows = cursor.all()
-            return Result(rows, len(rows), True)
         except Exception as error:
             raise self.database.dialect.statement_fault(error) from error
+        rows = cursor.all()  # they are here already: what types raise now is no fault of the database
+        return Result(rows, len(rows), True)
 
     async def flush(self) -> None:
         """Send what the session still holds: new rows get their keys, and constraints speak."""

@@ -11,7 +11,7 @@ from .base import Dialect, Driver, Transaction
 from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
 from .mysql import MySQL
 from .postgresql import PostgreSQL
-from .query import Codec, Conversion, Query, Result, Steps, followed
+from .query import Codec, Conversion, Query, Result, StepFailed, Steps, carried, followed
 from .sqlite import SQLite
 
 __all__ = [
@@ -26,9 +26,11 @@ __all__ = [
     "Query",
     "ReadOnly",
     "Result",
+    "StepFailed",
     "Steps",
     "Transaction",
     "Violation",
+    "carried",
     "dialect_for",
     "followed",
 ]

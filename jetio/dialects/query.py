@@ -61,6 +61,22 @@ Steps = Generator[tuple["Query", Mapping[str, Any]], Result, T]
 """Statements of which each may depend on what came before: it yields them, is sent their results, returns the end."""
 
 
+class StepFailed(Exception):
+    """Carries what was raised between the statements past those who judge the statements."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def carried(steps: Steps[T]) -> Steps[T]:
+    """The same steps; what they raise themselves comes as StepFailed, and is no fault of a database."""
+    try:
+        return (yield from steps)
+    except Exception as error:
+        raise StepFailed(error) from error
+
+
 async def followed(steps: Steps[T], run: Callable[[Query, Mapping[str, Any]], Awaitable[Result]]) -> T:
     """What the steps come to, with `run` for each statement."""
     try:

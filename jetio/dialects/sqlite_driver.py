@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Mapping
+from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
 from .base import WAIT_SECONDS
@@ -69,10 +70,10 @@ class SQLiteDriver:
             self._writer.give_back(thread)
 
     async def follow(self, steps: Steps[T]) -> T:
-        """All of it in one crossing, seeing one state of the database."""
+        """All of it in one crossing, seeing one state of the database; the steps go on in the caller's context."""
         query, values = next(steps)
         sql, arguments = query.prepare(values)
-        work = (_follow, steps, sql, arguments, query.returns_rows)
+        work = (_in_context, copy_context(), steps, sql, arguments, query.returns_rows)
         calls = self.calls()
         try:
             return await calls.send(self._readers, *work)
@@ -142,6 +143,10 @@ def _execute(connection: sqlite3.Connection, sql: str, arguments: Any, returns_r
         return Result(cursor.fetchall() if returns_rows else (), cursor.rowcount, False)
     finally:
         cursor.close()
+
+
+def _in_context(connection: sqlite3.Connection, context: Context, steps: Steps[T], *first: Any) -> T:
+    return context.run(_follow, connection, steps, *first)
 
 
 def _follow(connection: sqlite3.Connection, steps: Steps[T], *first: Any) -> T:
