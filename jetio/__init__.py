@@ -47,7 +47,7 @@ from .policy import (
     read_only,
     rows,
 )
-from .principal import Authenticator, Principal, SecurityScheme
+from .principal import Authenticator, Principal, Recalled, SecurityScheme
 from .resource import add_rules, resource_of
 from .routing import Application, Endpoint, as_if_absent
 from .schemas import read_schema, schemas_for
@@ -98,6 +98,7 @@ __all__ = [
     "Problem",
     "Query",
     "ReadSession",
+    "Recalled",
     "Request",
     "Response",
     "SecurityContext",

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import Any, TypeVar
 
 from sqlalchemy import Executable, MetaData, text
@@ -79,6 +80,11 @@ class Database:
     def json(self) -> JsonText | None:
         """What writes JSON in the database; None where answers are made of rows."""
         return self.dialect.json if self._database_json and self.why_session is None else None
+
+    @cached_property
+    def joins_questions(self) -> bool:
+        """Whether one statement may ask two things at once, one of them about rows, which replicas have."""
+        return self.dialect.joins_questions and self.why_session is None and not self._replicas.all
 
     def query(self, statement: Executable) -> Query:
         """Compile a statement; keep the result, compiling is the slow part."""

@@ -157,6 +157,17 @@ class Policy:
     refused_schemes: frozenset[str] = frozenset()
     """Security schemes by which nobody ever passes: documentation leaves them out."""
 
+    is_pure: bool = False
+    """Whether the decision follows from the principal and the operation, and nothing happens by asking.
+
+    Such a rule may be asked about a caller who is not confirmed yet. Each class says so of its own `__call__`.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        says = next(kind for kind in cls.__mro__ if vars(kind).keys() & {"__call__", "is_pure"})
+        cls.is_pure = vars(says).get("is_pure", False)
+
     async def __call__(self, access: Access) -> Decision:
         raise NotImplementedError
 
@@ -198,6 +209,7 @@ class _Pair(Policy):
         self.needs_caller = first.needs_caller or second.needs_caller
         self.knows_caller = first.knows_caller or second.knows_caller
         self.hides = first.hides or second.hides
+        self.is_pure = first.is_pure and second.is_pure
         refused = (first.refused_schemes, second.refused_schemes)
         self.refused_schemes = refused[0] | refused[1] if sign == "&" else refused[0] & refused[1]
         told = (first.admits_anonymous, second.admits_anonymous)
@@ -225,6 +237,7 @@ class _Not(Policy):
         self.needs_caller = inner.needs_caller
         self.knows_caller = inner.knows_caller
         self.hides = inner.hides
+        self.is_pure = inner.is_pure
         self.admits_anonymous = inner.admits_anonymous
 
     async def __call__(self, access: Access) -> Decision:
@@ -363,6 +376,7 @@ def policy(function: RuleFunction) -> Policy:
 
 class _Public(Policy):
     admits_anonymous = True
+    is_pure = True
 
     async def __call__(self, access: Access) -> Decision:
         return ALLOW
@@ -370,6 +384,7 @@ class _Public(Policy):
 
 class _Authenticated(Policy):
     needs_caller = True
+    is_pure = True
 
     async def __call__(self, access: Access) -> Decision:
         return Deny() if access.principal is None else ALLOW
@@ -392,6 +407,7 @@ class _Rows(Policy):
 
 class _ReadOnly(Policy):
     admits_anonymous = True
+    is_pure = True
 
     async def __call__(self, access: Access) -> Decision:
         return ALLOW if access.verb in SAFE_VERBS else Deny(detail="This is read-only")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
     from .database import UnitOfWork
+    from .dialects import Query
 
-__all__ = ["Authenticator", "Principal", "SecurityScheme", "identify"]
+__all__ = ["Authenticator", "Principal", "Recall", "Recalled", "SecurityScheme", "identify", "recall_of"]
 
 _NONE: frozenset[str] = frozenset()
 _EMPTY: Mapping[str, Any] = {}
@@ -80,11 +81,28 @@ class SecurityScheme:
     definition: Mapping[str, Any]
 
 
+class Recalled(NamedTuple):
+    """Whom a credential stood for the last time, and the question that confirms it.
+
+    The caller is `principal` if the query, asked with these values, finds one row, and the driver gives it as `row`.
+    """
+
+    principal: Principal
+    query: Query
+    values: Mapping[str, Any]
+    row: tuple[Any, ...]
+
+
+Recall = Callable[["HTTPConnection", "UnitOfWork"], Recalled | None]
+
+
 @runtime_checkable
 class Authenticator(Protocol):
     """Turns what a request carries into a Principal. `jetio_auth` brings one; write your own for others.
 
-    With `async def load_user(principal, work)` it also gives the row that `Depends` on a rule hands over.
+    With `async def load_user(principal, work)` it also gives the row that `Depends` on a rule hands over. With
+    `def recall(connection, work) -> Recalled | None` a single row may be read by the statement that confirms the
+    caller. Whoever is recalled and confirmed is whom `identify` would find.
     """
 
     @property
@@ -112,3 +130,10 @@ async def identify(
     """The caller; a layer before the application may have put it into `scope["jetio.principal"]` already."""
     known: Principal | None = connection.scope.get("jetio.principal")
     return known if known is not None else await authenticator.identify(connection, work)
+
+
+def recall_of(authenticator: Authenticator | None) -> Recall | None:
+    """The authenticator's `recall`; None without one, and where a class below it identifies in a way of its own."""
+    kinds = map(vars, type(authenticator).__mro__)
+    nearest: Mapping[str, Any] = next((own for own in kinds if own.keys() & {"identify", "recall"}), {})
+    return getattr(authenticator, "recall", None) if "recall" in nearest else None

@@ -58,6 +58,7 @@ class SameTenant(Policy):
     """The rows of the caller's tenant, for admins too."""
 
     needs_caller = True
+    is_pure = True
 
     def __init__(self, model: type[Any] | None = None, authenticator: Authenticator | None = None) -> None:
         self.model, self.authenticator = model, authenticator

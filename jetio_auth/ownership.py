@@ -33,6 +33,7 @@ class _Owned(AccountPolicy):
     """The rows of one model whose column holds the caller's id; admins all."""
 
     admins = True
+    is_pure = True
 
     def __init__(self, model: type[Any], authenticator: Authenticator | None = None) -> None:
         super().__init__(authenticator)
@@ -81,6 +82,7 @@ class OwnerOrAdmin(_Owned):
     """The rows that the caller owns; admins all. For a creation: everybody who is signed in."""
 
     name = "owner_or_admin"
+    is_pure = True
 
     def __init__(
         self,

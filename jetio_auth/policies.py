@@ -65,6 +65,7 @@ class LoginRequired(AccountPolicy):
     """Everybody who is signed in. In `Depends` it gives the caller's row."""
 
     name = "authenticated"
+    is_pure = True
 
     async def __call__(self, access: Access) -> Decision:
         return _ANONYMOUS if access.principal is None else _ALLOW
@@ -74,6 +75,7 @@ class AccountRequired(AccountPolicy):
     """Everybody who is signed in and has an account here; callers of remote issuers may have none."""
 
     name = "account_required"
+    is_pure = True
 
     async def __call__(self, access: Access) -> Decision:
         if access.principal is None:
@@ -162,6 +164,7 @@ class AdminOnly(AccountPolicy):
     """Admins."""
 
     name = "admin_only"
+    is_pure = True
 
     async def __call__(self, access: Access) -> Decision:
         return _ALLOW if access.principal is not None and access.principal.is_admin else _NO_ADMIN
@@ -169,6 +172,8 @@ class AdminOnly(AccountPolicy):
 
 class RequiresRole(AccountPolicy):
     """Whoever has one of the roles; admins have the role `admin`."""
+
+    is_pure = True
 
     def __init__(self, roles: Sequence[str], authenticator: Authenticator | None = None) -> None:
         super().__init__(authenticator)
@@ -183,6 +188,8 @@ class RequiresRole(AccountPolicy):
 
 class RequiresPermission(AccountPolicy):
     """Whoever has all of the permissions."""
+
+    is_pure = True
 
     def __init__(self, permissions: Sequence[str], authenticator: Authenticator | None = None) -> None:
         super().__init__(authenticator)
@@ -199,6 +206,8 @@ class RequiresPermission(AccountPolicy):
 
 class RequiresScope(AccountPolicy):
     """Whoever has all of the scopes: a login has every one, an API token its own, where `posts:*` is a pattern."""
+
+    is_pure = True
 
     def __init__(self, scopes: Sequence[str], authenticator: Authenticator | None = None) -> None:
         super().__init__(authenticator)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
 from operator import and_
@@ -78,6 +78,8 @@ class Action(ABC):
     renderer: str = "rows"
     reasons: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
+    serve_recalled: Callable[[Scope, Send, Access], Awaitable[bool]] | None = None
+    """Serves a caller who was here before, by a statement that confirms him; False: nothing has happened."""
 
     def __init__(self, router: Router, base: str) -> None:
         self.router = router
@@ -118,8 +120,10 @@ class Action(ABC):
         )  # fmt: skip
         before = CALLER.set(None) if self.asks else None
         try:
-            decision = await self._admit(scope, access) if self.asks else ALLOW
-            await self._serve(scope, sent, send, access, decision)
+            at_once = self.serve_recalled if work.database.joins_questions else None
+            if at_once is None or not await at_once(scope, send, access):
+                decision = await self._admit(scope, access) if self.asks else ALLOW
+                await self._serve(scope, sent, send, access, decision)
         finally:
             try:
                 if work.is_open:

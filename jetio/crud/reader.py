@@ -10,6 +10,7 @@ from ..database import Database, UnitOfWork
 from ..dialects import Query, Result, Steps, followed
 from ..dialects.values import dump
 from ..policy import Decision
+from ..principal import Recalled
 from . import statements as sql
 from .clauses import bound, clause_of, scopes_of, shaped
 from .documents import Documents
@@ -109,6 +110,30 @@ class Reader:
             return _first(self.renderer.documents(query, await work.run_alone(query, values)))
         steps = self._one(work.database, scopes, key, None if work.has_session else self.single)
         return await (work.follow(steps) if alone else followed(steps, work.run))
+
+    async def one_for(
+        self, recalled: Recalled, work: UnitOfWork, scopes: Scopes, key: Sequence[Any]
+    ) -> tuple[bytes | None] | None:
+        """What `one` gives, by the statement that confirms the caller; None when it does not confirm him.
+
+        For views without arrays.
+        """
+        who = recalled.query
+        query, values = self._prepare(
+            work.database,
+            ("one for", who),
+            scopes,
+            lambda own: sql.select_one_for(who.core, self.view, own),
+        )
+        values |= sql.key_values(self.view.resource, key)
+        for name, value in recalled.values.items():
+            values[f"who_{name}"] = value
+        result = await work.run_alone(query, values)
+        place = len(query.codecs) - len(recalled.row)
+        if not result.rows or result.rows[0][place:] != recalled.row:
+            return None
+        there = result.rows[0][place - 1] is not None
+        return (_first(self.renderer.documents(query, result)) if there else None,)
 
     def _one(
         self, database: Database, scopes: Scopes, key: Sequence[Any], documents: Documents | None

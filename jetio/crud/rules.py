@@ -289,6 +289,7 @@ class _About(Policy):
         self.others = None if kind is None else negated(AllowWhere(kind))
         self.authenticator = rule.authenticator
         self.needs_caller, self.knows_caller = rule.needs_caller, rule.knows_caller
+        self.is_pure = rule.is_pure
         self.admits_anonymous = rule.admits_anonymous or kind is not None
 
     async def __call__(self, access: Access) -> Decision:

@@ -127,6 +127,23 @@ def select_one(view: View, scopes: Mapping[str, Decision], *, lock: bool = False
     return statement.with_for_update() if lock else statement
 
 
+def select_one_for(caller: Any, view: View, scopes: Mapping[str, Decision]) -> Select[Any]:
+    """One row by key, beside the one row about the caller (its parameters named `who_...`); without that, no row.
+
+    Behind the columns of the row stands what is NULL where there is none, then those about the caller.
+    """
+
+    def renamed(element: Any, **_: Any) -> Any:
+        if not isinstance(element, BindParameter) or element.unique:
+            return None  # what has no name of its own gets one that nothing else has
+        return bindparam(f"who_{element.key}", type_=element.type, expanding=element.expanding)
+
+    asked: Select[Any] = visitors.replacement_traverse(caller, {}, renamed)
+    who = asked.subquery("who")
+    row = select_one(view, scopes).add_columns(literal_column("1").label("there")).subquery("found")
+    return select(*row.c, *who.c).select_from(who.outerjoin(row, true()))
+
+
 def count_rows(resource: Resource, rule: Decision | None) -> Select[Any]:
     """How many rows there are."""
     clauses = [*_kind(resource), *_rule(resource.table, rule)]

@@ -70,6 +70,8 @@ class Dialect(ABC):
     """Execution options with which SQLAlchemy's transactions refuse to write."""
     update_returning: bool = True
     insert_returning: bool = True
+    joins_questions: bool = False
+    """Whether two questions in one statement cost less than two statements."""
     json: JsonText | None = None
     """How this database makes JSON, where that is less work than to make it of rows."""
 

@@ -45,6 +45,7 @@ class PostgreSQL(Dialect):
     def __init__(self, url: URL) -> None:
         super().__init__(url)
         self.json = PostgreSQLJson() if self._has_asyncpg else None
+        self.joins_questions = self._has_asyncpg
 
     @property
     def _has_asyncpg(self) -> bool:

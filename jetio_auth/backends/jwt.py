@@ -14,7 +14,7 @@ from pydantic import ValidationError as PydanticError
 from sqlalchemy import Exists, Select, Table, bindparam, exists, or_
 from starlette.requests import HTTPConnection
 
-from jetio import ConfigError, Database, Principal, Problem, SecurityScheme, UnitOfWork
+from jetio import ConfigError, Database, Principal, Problem, Recalled, SecurityScheme, UnitOfWork
 
 from ..context import AuthContext
 from ..cookies import CookieTransport
@@ -136,6 +136,15 @@ class JWTAuthenticator:
                 problem.headers = {**problem.headers, **self.cookies.expired(connection, self.cookies.name)}
             raise
 
+    def recall(self, connection: HTTPConnection, work: UnitOfWork) -> Recalled | None:
+        """Whom the token in the header stood for when it was here before; None where nobody is remembered."""
+        token = self.bearer.read(connection) if self.bearer is not None else None
+        known = self._known.get(token) if token is not None else None
+        if known is None or known.row is None or known.principal is None or time() >= known.claims["exp"]:
+            return None
+        query, values = self._question(work.database, known)
+        return Recalled(known.principal, query, values, known.row)
+
     async def _found(self, known: _Known, work: UnitOfWork) -> Principal | None:
         query, values = self._question(work.database, known)
         result = await work.run_alone(query, values)
@@ -143,6 +152,7 @@ class JWTAuthenticator:
             return self._borrowed(query.decode(result), known)
         row = tuple(result.rows[0]) if result.rows else None
         if row is None or row != known.row:  # else the account is as it was, and so is the caller
+            known.principal = known.row = None
             account = self._facts.account(query.decode(result)[0]) if row is not None else None
             known.principal, known.row = self._judged(account, known.claims), row
         return known.principal

@@ -42,7 +42,8 @@ ALONE: Mapping[str, str] = {
 }
 STATEMENTS: Mapping[str, Mapping[str, str]] = {
     "sqlite": ALONE,
-    "postgresql": {**ALONE, "to-many": "SELECT posts"},
+    # The caller of a token that was here before is asked for by the statement for the row.
+    "postgresql": {**ALONE, "to-many": "SELECT posts", "secured retrieve": "SELECT users"},
     "mariadb": {
         **ALONE,
         "create": "BEGIN, INSERT posts, SELECT posts, COMMIT",
