@@ -13,9 +13,10 @@ from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from .dialects import Busy, ConnectionLost, Dialect, dialect_for
-from .dialects.base import WAIT_SECONDS
+from .dialects.base import QUEUE_OPTIONS, WAIT_SECONDS
 from .dialects.sqlite import BEGIN_OPTION
 from .errors import ConfigError
 
@@ -40,11 +41,22 @@ class Server:
     @cached_property
     def engine(self) -> AsyncEngine:
         """SQLAlchemy's engine, with the listeners that this kind of database needs."""
-        options, own = self.dialect.engine_options(), self._options
+        own = self._options
+        options = self._without_queue(self.dialect.engine_options())
         connect = {**options.pop("connect_args"), **own.get("connect_args", {})}
         engine = create_async_engine(self.dialect.url, **{**options, **own, "connect_args": connect})
         self.dialect.install(engine)
         return engine
+
+    def _without_queue(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Ours, without what a pool of the developer's own does not take."""
+        if self._options.get("pool") is not None:
+            return {
+                name: options[name] for name in options if "pool" not in name and name not in QUEUE_OPTIONS
+            }
+        if issubclass(self._options.get("poolclass", QueuePool), QueuePool):
+            return options
+        return {name: value for name, value in options.items() if name not in QUEUE_OPTIONS}
 
     @cached_property
     def driver(self) -> Any:

@@ -45,7 +45,7 @@ class AsyncmyDriver:
                 await _wait(line, line.connection.commit())
             return result
         finally:
-            line.part()
+            await line.part()
 
     async def follow(self, steps: Steps[T]) -> T:
         line = await self._lender.borrow()
@@ -59,19 +59,19 @@ class AsyncmyDriver:
                     await _wait(line, line.connection.commit())
             return found
         finally:
-            line.part()
+            await line.part()
 
     async def begin(self, *, writes: bool) -> _AsyncmyTransaction:
         line = await self._lender.borrow()
         try:
             await _wait(line, line.connection.begin())
         except BaseException:
-            line.part()
+            await line.part()
             raise
         return _AsyncmyTransaction(line)
 
     async def close(self) -> None:
-        """The engine owns the pool."""
+        await self._lender.settle()  # the engine owns the pool
 
 
 async def _let_alone(line: Line) -> None:
@@ -160,7 +160,7 @@ class _AsyncmyTransaction:
         try:
             await _wait(self._line, answer)
         finally:
-            self._line.part()
+            await self._line.part()
 
     def __del__(self) -> None:
         if self._is_open:

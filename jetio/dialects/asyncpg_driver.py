@@ -38,7 +38,7 @@ class AsyncpgDriver:
         try:
             return await _run_alone(line, query, values)
         finally:
-            line.part()
+            await line.part()
 
     async def follow(self, steps: Steps[T]) -> T:
         # Each statement sees what is committed when it begins, within a transaction as well: BEGIN adds nothing.
@@ -46,7 +46,7 @@ class AsyncpgDriver:
         try:
             return await followed(steps, partial(_run_alone, line))
         finally:
-            line.part()
+            await line.part()
 
     async def begin(self, *, writes: bool) -> _AsyncpgTransaction:
         line = await self._lender.borrow()
@@ -54,13 +54,13 @@ class AsyncpgDriver:
         try:
             await line.connection.execute("BEGIN")
         except BaseException:
-            line.part()
+            await line.part()
             raise
         line.is_sound = True
         return _AsyncpgTransaction(line)
 
     async def close(self) -> None:
-        """The engine owns the pool."""
+        await self._lender.settle()  # the engine owns the pool
 
 
 async def _run_alone(line: Line, query: Query, values: Mapping[str, Any]) -> Result:
@@ -159,7 +159,7 @@ class _AsyncpgTransaction:
             status: str = await line.connection.execute(sql)
             line.is_sound = True
         finally:
-            line.part()
+            await line.part()
         return status
 
     def __del__(self) -> None:

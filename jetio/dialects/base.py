@@ -31,6 +31,15 @@ STATEMENT_SECONDS = 8.0
 """How long one statement may take before the database counts as away."""
 
 
+QUEUE_OPTIONS: Mapping[str, Any] = {
+    "pool_size": 20,
+    "max_overflow": 0,
+    "pool_timeout": WAIT_SECONDS,
+    "pool_use_lifo": True,
+}
+"""What only a pool takes that keeps connections in a queue."""
+
+
 class Transaction(Protocol):
     """An open transaction on one driver connection; ends with exactly one of commit and rollback."""
 
@@ -81,10 +90,7 @@ class Dialect(ABC):
     def engine_options(self) -> dict[str, Any]:
         """Arguments for `create_async_engine`."""
         return {
-            "pool_size": 20,
-            "max_overflow": 0,
-            "pool_timeout": WAIT_SECONDS,
-            "pool_use_lifo": True,
+            **QUEUE_OPTIONS,
             "json_deserializer": parse_document,
             "hide_parameters": True,  # an exception goes into logs, what was written into the row does not
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -50,16 +51,12 @@ class Line:
         if _is_watched(self.connection):
             self.plans.most = 0
 
-    def part(self) -> None:
-        """Give it back where it is sound."""
+    async def part(self) -> None:
+        """Give it back where it is sound; it is on its way back also when the task is cancelled."""
         if self.is_sound:
-            self.give_back()
+            self._lender.checkin(False)  # it is in no transaction: nothing has to be reset
         else:
             self.discard()
-
-    def give_back(self) -> None:
-        """It is in no transaction: nothing has to be reset."""
-        self._lender.checkin(False)
 
     def discard(self) -> None:
         """Nobody shall get this connection again."""
@@ -72,8 +69,20 @@ class Line:
 class _WrappedLine(Line):
     """A line of somebody who wants to hear of it, or pings it: SQLAlchemy's whole way."""
 
-    def give_back(self) -> None:
-        self._lender._close_special(transaction_reset=True)
+    __slots__ = ("_leaving",)
+
+    def __init__(self, borrowed: PoolProxiedConnection, leaving: set[asyncio.Task[None]]) -> None:
+        super().__init__(borrowed)
+        self._leaving = leaving
+
+    async def part(self) -> None:
+        """Pools of other kinds, and listeners, may have to wait for the server."""
+        if not self.is_sound:
+            return self.discard()
+        end = asyncio.ensure_future(greenlet_spawn(self._lender._close_special, transaction_reset=True))
+        self._leaving.add(end)
+        end.add_done_callback(self._leaving.discard)
+        await asyncio.shield(end)
 
     def discard(self) -> None:
         self._lender.invalidate()
@@ -114,6 +123,7 @@ class Lender:
     def __init__(self, engine: AsyncEngine, is_closed: Callable[[Any], bool], *, resets: int = 0) -> None:
         self._engine: Engine = engine.sync_engine
         self._is_closed, self._resets = is_closed, resets
+        self._leaving: set[asyncio.Task[None]] = set()
         pool: Any = self._engine.pool
         ordinary = isinstance(pool, FairPool) and not pool._pre_ping
         self._wraps = not ordinary or pool._should_log_debug()
@@ -124,7 +134,7 @@ class Lender:
         heard = pool.dispatch
         if self._wraps or len(heard.checkout) > 1 or len(heard.reset) > self._resets:  # one checkout is ours
             borrowed: PoolProxiedConnection = await greenlet_spawn(self._engine.raw_connection)
-            return _WrappedLine(borrowed)
+            return _WrappedLine(borrowed, self._leaving)
         if pool.has_idle:
             entry = pool.take()
         elif pool.has_room:
@@ -135,6 +145,10 @@ class Lender:
         if line is None or self._is_spent(pool, entry, line):
             return await greenlet_spawn(self._renew, entry)
         return line
+
+    async def settle(self) -> None:
+        """Wait until everything is back."""
+        await asyncio.gather(*self._leaving)
 
     def _is_spent(self, pool: Any, entry: Any, line: Line) -> bool:
         if self._is_closed(line.connection) or entry._is_hard_or_soft_invalidated():

@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Integer, column, text
+from sqlalchemy import Integer, column, event, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool, PoolResetState
 
 from jetio import Database
-from tests.database.notes import add, count, opened
+from tests.database.notes import COUNT, add, application, count, opened, talking
 
 NUMBER = {
     "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
@@ -96,14 +98,14 @@ async def test_who_is_cancelled_as_it_is_handed_one_too_many_loses_none(
         first, second = await lender.borrow(), await lender.borrow()
         waiting = asyncio.create_task(count(database))
         await asyncio.sleep(0)
-        first.give_back()  # to the one that waits
-        second.give_back()
+        await first.part()  # to the one that waits
+        await second.part()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert (pool.checkedout(), pool.checkedin()) == (0, 1)
         for line in [await lender.borrow(), await lender.borrow()]:
-            line.give_back()
+            await line.part()
     assert caplog.records == []
 
 
@@ -117,7 +119,62 @@ async def test_a_closed_connection_is_let_go(server_url: str) -> None:
         gc.disable()
         try:
             while lines:
-                lines.pop(0).give_back()
+                await lines.pop(0).part()
             assert [entry() is None for entry in entries] == [False, True]
         finally:
             gc.enable()
+
+
+@pytest.mark.parametrize("poolclass", [NullPool, AsyncAdaptedQueuePool])
+async def test_another_kind_of_pool_serves_all_statements(
+    server_url: str, looking: Database, poolclass: type[Pool], caplog: pytest.LogCaptureFixture
+) -> None:
+    """`Database(poolclass=...)`: requests and sessions use it, and no connection is left after `close`."""
+    async with opened(server_url, poolclass=poolclass) as database:
+        async with talking(application(database)) as client:
+            made = await asyncio.gather(*(client.post("/notes", json={"text": f"{n}"}) for n in range(8)))
+            assert [answer.status_code for answer in made] == [201] * 8
+            assert len((await client.get("/notes")).json()) == 8
+            assert (await client.get("/notes/0")).status_code == 404
+        async with database.sessions() as session:
+            assert await session.scalar(COUNT) == 8
+        assert database.driver is not None
+        if poolclass is NullPool:
+            await has_others(looking, 0)
+    await has_others(looking, 0)
+    assert caplog.records == []
+
+
+async def test_sqlite_opens_one_for_each_session_where_that_is_said(sqlite_url: str) -> None:
+    """`poolclass=NullPool` works there too."""
+    async with opened(sqlite_url, poolclass=NullPool) as database:
+        async with database.sessions() as session:
+            assert await session.scalar(COUNT) == 0
+        assert await count(database) == 0
+
+
+async def test_a_pool_of_the_developers_own_is_taken_as_it_is(postgresql_url: str) -> None:
+    """`Database(pool=...)` gets none of the options that make a pool."""
+    made = create_async_engine(postgresql_url, poolclass=NullPool)
+    async with opened(postgresql_url, pool=made.pool) as database:
+        assert database.engine.pool is made.pool
+        assert await count(database) == 0
+
+
+async def test_a_listener_may_ask_the_server_when_a_connection_comes_back(
+    postgresql_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Statements of its own at every reset, as SQLAlchemy describes them, work with statements of routers."""
+    heard: list[bool] = []
+
+    def discard(connection: Any, _entry: Any, state: PoolResetState) -> None:
+        heard.append(state.asyncio_safe)
+        if not state.terminate_only:
+            connection.cursor().execute("SELECT 1")
+
+    async with opened(postgresql_url, pool_size=1) as database:
+        event.listen(database.engine.sync_engine, "reset", discard)
+        for _ in range(3):
+            assert await count(database) == 0
+    assert heard[:3] == [True] * 3
+    assert caplog.records == []
