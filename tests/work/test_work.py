@@ -98,7 +98,7 @@ def test_no_request_costs_more_than_its_budget(database: str, figures: Figures) 
     """`make budget` takes what is counted for the budget; whoever raises one says in the commit what it buys."""
     budgets = budget.read(database)
     assert budgets.keys() == WORKLOADS.keys() == figures.keys()
-    assert budget.broken(budgets, figures) == []
+    assert budget.broken(database, budgets, figures) == []
 
 
 def test_budgets_are_near_what_requests_cost(database: str, figures: Figures) -> None:
@@ -112,7 +112,7 @@ def test_waste_is_noticed(sqlite_url: str) -> None:
     held = {measure: found["retrieve"][measure] for measure in MEASURES}
     assert found["statements"]["statements"] == ["SELECT posts", "SELECT posts"]
     for measure in SPOILT.keys() & held.keys():
-        told = budget.broken({measure: held}, found)
+        told = budget.broken("sqlite", {measure: held}, found)
         assert any(line.startswith(f"{measure}: {measure} ") for line in told), (measure, told)
 
 
