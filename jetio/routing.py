@@ -52,6 +52,10 @@ __all__ = [
     "without_body",
 ]
 
+SOCKET = "WEBSOCKET"
+"""What endpoints of sockets have for a method; a request that is spelled so finds none of them."""
+_SEARCHED = frozenset({"HEAD", SOCKET})
+
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 ENCODED_SLASH = "\ufdd0"
@@ -141,7 +145,7 @@ class PathRoute(BaseRoute):
     @property
     def methods(self) -> set[str]:
         """The methods that are answered."""
-        found = set(self.endpoints) - {"WEBSOCKET"}
+        found = set(self.endpoints) - {SOCKET}
         return found | {"HEAD"} if "GET" in found else found
 
     @property
@@ -151,8 +155,10 @@ class PathRoute(BaseRoute):
         hidden = {method for method, endpoint in self.endpoints.items() if _hides(endpoint)}
         return found - hidden - {"HEAD"} if "GET" in hidden else found - hidden
 
-    def endpoint_for(self, method: str) -> Endpoint | None:
-        """What answers a method."""
+    def endpoint_for(self, method: str | None) -> Endpoint | None:
+        """What answers a method, or a socket, which has None."""
+        if method is None or method == SOCKET:
+            return self.endpoints.get(SOCKET) if method is None else None
         return self.endpoints.get(method) or (self.endpoints.get("GET") if method == "HEAD" else None)
 
     def values(self, path: str) -> dict[str, Any] | None:
@@ -173,16 +179,16 @@ class PathRoute(BaseRoute):
     def matches_path(self, path: str, scope: Scope) -> tuple[Match, Scope]:
         """`matches` for a path that was read already."""
         given = self.values(path)
-        method = scope.get("method", "WEBSOCKET")
-        if given is None or (method == "WEBSOCKET" and method not in self.endpoints):
+        method = scope.get("method")
+        if given is None:
             return Match.NONE, {}
         if self.endpoint_for(method) is None:
-            return (Match.PARTIAL if self.shown else Match.NONE), {}
+            return (Match.PARTIAL if self.shown and method is not None else Match.NONE), {}
         outer = scope.get("path_params")
         return Match.FULL, {"path_params": {**outer, **given} if outer else given}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        method = scope.get("method", "WEBSOCKET")
+        method = scope.get("method")
         endpoint = self.endpoint_for(method)
         assert endpoint is not None  # noqa: S101 - the router hands over what matches in full
         await endpoint(scope, receive, without_body(send) if method == "HEAD" else send)
@@ -192,7 +198,7 @@ class PathRoute(BaseRoute):
         if name not in names or set(path_params) != set(self.param_convertors):
             raise NoMatchFound(name, path_params)
         path, _ = replace_params(self.path_format, self.param_convertors, dict(path_params))
-        return URLPath(path=path, protocol="websocket" if set(self.endpoints) == {"WEBSOCKET"} else "http")
+        return URLPath(path=path, protocol="websocket" if set(self.endpoints) == {SOCKET} else "http")
 
 
 def _hides(endpoint: Endpoint) -> bool:
@@ -352,7 +358,7 @@ class JetioRouter(Router):
         path = path_of(scope)
         for route in self.candidates(path):
             if _match(route, path, scope)[0] is Match.FULL:
-                return route.endpoint_for(scope["method"]) if isinstance(route, PathRoute) else None
+                return route.endpoint_for(scope.get("method")) if isinstance(route, PathRoute) else None
         return None
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -363,7 +369,7 @@ class JetioRouter(Router):
         if self._indexed != len(self.routes):
             self.index()
         method = scope.get("method", "HEAD")
-        if method == "HEAD":  # or no request
+        if method in _SEARCHED:  # or no request
             return self.lifespan if scope["type"] == "lifespan" else self._search
         path, given = path_of(scope), {}
         route = self._literal.get(path)

@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from jetio import Allow, Deny, Depends, Header, Jetio, JetioModel, Principal, Problem, Query, authenticated
 from jetio.testing import TestClient
 from tests.core.apps import make_app
+from tests.live import serve
 from tests.registries import own_registry
 
 
@@ -273,3 +274,38 @@ def test_a_socket_and_a_route_share_a_path(app: Jetio) -> None:
     assert client.get("/x/socket").headers["allow"] == "OPTIONS, POST"
     assert ending(client, "/x/socket")[0] == 1000
     assert ending(client, "/only/")[0] == 4404
+
+
+@pytest.mark.parametrize("parser", ["h11", "httptools"])
+def test_a_request_with_the_method_websocket_finds_no_socket(tmp_path: Path, parser: str) -> None:
+    """It is a 404 where there is a socket alone, a 405 beside a route; the server's own refusal is a 400."""
+    source = """
+from starlette.websockets import WebSocket
+
+from jetio import Jetio
+
+app = Jetio(database="sqlite+aiosqlite:///:memory:")
+
+
+@app.websocket("/only")
+@app.websocket("/rooms/{n}")
+@app.websocket("/rooms/{n}/more")
+async def socket(websocket: WebSocket) -> None:
+    await websocket.accept()
+
+
+@app.get("/rooms/{n}")
+async def room(n: int) -> int:
+    return n
+"""
+    with serve(tmp_path, source=source, options=[f"--http={parser}"]) as server:
+        found = {
+            path: server.client.request("WEBSOCKET", path).status_code
+            for path in ("/only", "/rooms/1/more", "/rooms/1")
+        }
+        assert server.client.get("/rooms/1").json() == 1
+        assert "Traceback" not in server.log
+    refused = dict.fromkeys(found, 400)  # by httptools, which knows its methods
+    assert found == (
+        refused if parser == "httptools" else {"/only": 404, "/rooms/1/more": 404, "/rooms/1": 405}
+    )
