@@ -21,7 +21,7 @@ from .tables import create_tables, tell_stale_tables
 __all__ = ["Database", "UnitOfWork", "create_engine_for_url"]
 
 _log = logging.getLogger("jetio.database")
-_SHAPES = 1000
+_SHAPES = 500
 _HELLO = text("SELECT 1")
 T = TypeVar("T")
 TRIES = 3
@@ -51,6 +51,7 @@ class Database:
         self.primary = Server(self.dialect, engine_options, fast_path=fast_path)
         self._replicas = replicas_of(self.dialect, replicas, engine_options, fast_path=fast_path)
         self._queries: dict[Hashable, Query] = {}
+        self._before: dict[Hashable, Query] = {}
 
     def __repr__(self) -> str:
         shown = [server.dialect.url.render_as_string(hide_password=True) for server in self._all()]
@@ -92,7 +93,20 @@ class Database:
 
     def known(self, key: Hashable | None) -> Query | None:
         """The compiled statement of a shape that was seen before."""
-        return self._queries.get(key)
+        return self._queries.get(key) or self._seen_again(key)
+
+    def _seen_again(self, key: Hashable | None) -> Query | None:
+        """A shape of the generation before this one, which goes over into this one."""
+        query = self._before.get(key)
+        if query is not None:
+            self._keep(key, query)
+        return query
+
+    def _keep(self, key: Hashable, query: Query) -> None:
+        """When a generation is full the next one begins: shapes that nobody asks for in it are forgotten after it."""
+        if len(self._queries) >= _SHAPES:
+            self._before, self._queries = self._queries, {}
+        self._queries[key] = query
 
     def shaped(
         self,
@@ -105,14 +119,12 @@ class Database:
         `binds` gives the parameters that the built statement's clauses hold; the query remembers their names,
         in that order. No key: nothing is kept.
         """
-        query = self._queries.get(key) if key is not None else None
+        query = self.known(key) if key is not None else None
         if query is None:
             query = self.query(build())
             query.clause_names = tuple(query.names[bind] for bind in binds())
             if key is not None:
-                if len(self._queries) >= _SHAPES:
-                    del self._queries[next(iter(self._queries))]
-                self._queries[key] = query
+                self._keep(key, query)
         return query
 
     def unit_of_work(self, *, writes: bool = True) -> UnitOfWork:

@@ -197,12 +197,12 @@ def negated(decision: Decision) -> Decision:
     return Deny()
 
 
-class Combinations(dict[Any, Decision]):
+class Combinations(dict[tuple[Decision, ...], Decision]):
     """What was made of lasting decisions, by what it was made of: making a clause is not cheap."""
 
-    def keep(self, made_of: Any, decision: Decision) -> Decision:
-        """The same decision, kept if it is worth it."""
-        if decision.lasting:
+    def keep(self, made_of: tuple[Decision, ...], decision: Decision) -> Decision:
+        """The same decision, kept if all of what it was made of will be there again."""
+        if all(part.lasting for part in made_of):
             if len(self) >= _KEPT:
                 del self[next(iter(self))]
             self[made_of] = decision

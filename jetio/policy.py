@@ -244,7 +244,7 @@ class _Not(Policy):
         decision = await self.inner(access)
         if isinstance(decision, Deny) and access.principal is None:
             return decision
-        return self._made.get(decision) or self._made.keep(decision, negated(decision))
+        return self._made.get((decision,)) or self._made.keep((decision,), negated(decision))
 
     def bind(self, context: PolicyContext) -> Policy:
         return _Not(self.inner.bind(context))

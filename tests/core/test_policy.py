@@ -240,6 +240,18 @@ async def test_what_is_made_of_lasting_decisions_lasts() -> None:
     assert await (one & policy(lambda access: Allow()))(access()) is kept
 
 
+async def test_what_is_made_of_passing_decisions_is_not_kept() -> None:
+    """A rule beside one that refuses each caller with a Deny of its own keeps nothing of any of them."""
+    kept = AllowWhere(Row.p, lasting=True)
+    owner, refusing = policy(lambda access: kept), policy(lambda access: Deny())
+    for rule in (owner | refusing, refusing | owner, ~refusing):
+        decisions = [await rule(access()) for _ in range(3)]
+        assert len({*decisions}) == 1
+        assert not rule._made  # type: ignore[attr-defined]
+    rule = owner | owner
+    assert await rule(access()) is await rule(access())
+
+
 def test_decisions_and_rules_can_be_read() -> None:
     """In logs and in `jetio access`."""
     assert [repr(item) for item in (Allow(), Deny("x"), AllowWhere(Row.n > 0))] == [

@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 import pytest
-from sqlalchemy import String, func, select, text
+from sqlalchemy import String, func, literal, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from jetio import Change, CrudRouter, Database, Jetio, JetioModel, UnitOfWork
@@ -137,13 +137,15 @@ async def _terminate_unseen(url: str) -> None:
     ending.join()
 
 
-async def test_the_oldest_shape_makes_room(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_shape_that_nobody_asks_for_makes_room(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Compiled statements are kept up to a number; the answer of one that was dropped is the same."""
     monkeypatch.setattr("jetio.database._SHAPES", 2)
     async with opened(sqlite_url) as database:
         first = database.shaped("first", lambda: COUNT)
         assert database.shaped("first", lambda: COUNT) is first
-        for name in ("second", "third"):
+        for name in ("second", "third", "fourth", "fifth"):
             database.shaped(name, lambda: select(func.max(Note.id)))
         again = database.shaped("first", lambda: COUNT)
         assert again is not first
@@ -237,3 +239,17 @@ def test_the_collector_rests_until_the_last_has_parsed() -> None:
 
     assert asyncio.run(parse_large(parse)) is False
     assert gc.isenabled()
+
+
+async def test_a_shape_in_use_is_compiled_once(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many others come, what is asked for among them stays; of the others not all are kept."""
+    monkeypatch.setattr("jetio.database._SHAPES", 10)
+    async with opened(sqlite_url) as database:
+        hot = database.shaped("hot", lambda: select(literal(1)))
+        for number in range(100):
+            database.shaped(number, lambda: select(literal(2)))
+            assert database.known("hot") is hot
+        kept = [number for number in range(100) if database.known(number) is not None]
+    assert 99 in kept
+    assert 0 not in kept
+    assert len(kept) < 20
