@@ -11,8 +11,9 @@ from sqlalchemy.sql import visitors
 from ..database import Database
 from ..dialects import Query
 from ..policy import ALLOW, AllowWhere, Decision, Deny
+from .views import View
 
-__all__ = ["bound", "clause_of", "fingerprint", "scopes_of", "shaped"]
+__all__ = ["Shapes", "bound", "clause_of", "fingerprint", "scopes_of", "shaped"]
 
 
 def clause_of(decision: Decision | None) -> ColumnElement[bool] | None:
@@ -103,3 +104,32 @@ def scopes_of(paths: Sequence[str], clauses: Sequence[ColumnElement[bool] | None
         path: ALLOW if clause is None else AllowWhere(clause)
         for path, clause in zip(paths, clauses, strict=True)
     }
+
+
+class Shapes:
+    """The statements about one view, each compiled once for each shape of the rules that it is under.
+
+    `paths` are the dotted names of what the rules are about: in the order in which a statement holds their clauses.
+    """
+
+    def __init__(self, view: View, paths: Sequence[str]) -> None:
+        self._view, self._paths = view, paths
+        self._open = (None,) * len(paths)  # what `fingerprint` makes of rules that leave nothing out
+
+    def prepare(
+        self,
+        database: Database,
+        name: Hashable,
+        scopes: Mapping[str, Decision],
+        build: Callable[[Mapping[str, Decision]], Executable],
+    ) -> tuple[Query, dict[str, Any]]:
+        """The statement of this name under these rules, and the values of their clauses."""
+        if not scopes:
+            known = database.known(((name, self._view), self._open))
+            if known is not None:
+                return known, {}
+        clauses = [clause_of(scopes.get(path)) for path in self._paths]
+        query, binds = shaped(
+            database, (name, self._view), clauses, lambda own: build(scopes_of(self._paths, own))
+        )
+        return query, bound(query, binds, {})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import BigInteger, FromClause, Select, bindparam
@@ -10,14 +11,16 @@ from sqlalchemy import BigInteger, FromClause, Select, bindparam
 from ..database import Database
 from ..dialects import Query, Result, Steps
 from ..dialects.json_text import UNSURE, JsonText, Text
+from ..dialects.values import dump
 from ..policy import Decision
 from . import statements as sql
-from .clauses import bound, clause_of, scopes_of, shaped
+from .clauses import Shapes
 from .query import ListQuery
 from .views import Layout, View, layout_of
 
 __all__ = ["Documents", "documents_of"]
 
+_log = logging.getLogger("jetio")
 Scopes = Mapping[str, Decision]
 
 
@@ -48,48 +51,69 @@ class Documents:
         self.view = view
         self._json = json
         self._layout = layout_of(view)
-        self._paths = ("", *(embed.path for embed in view.walk()))
-        self._open = (None,) * len(self._paths)
+        self._prepare = Shapes(view, ("", *(embed.path for embed in view.walk()))).prepare
+        self._asked: Database | None = None
+        self._is_exact = False
 
     def page(self, database: Database, scopes: Scopes, query: ListQuery) -> Steps[tuple[bytes, int] | None]:
         """The array, and how many rows there are, one more than fit where more follow."""
+        if self._asked is not database:
+            yield from self._ask(database)
+        if not self._is_exact:
+            return None
         order = query.order
         prepared, values = self._prepare(
             database, ("documents", order), scopes, lambda own: self._select_page(own, order)
         )
         values["limit"], values["offset"], values["shown"] = query.limit + 1, query.offset, query.limit
-        result = yield prepared, values
+        result = yield from self._run(prepared, values)
         body, count = result.rows[0]
         return None if UNSURE in body else (body, count)
 
     def one(self, database: Database, scopes: Scopes, key: Sequence[Any]) -> Steps[Result | None]:
         """One row with the document, or no row."""
+        if self._asked is not database:
+            yield from self._ask(database)
+        if not self._is_exact:
+            return None
         prepared, values = self._prepare(database, "document", scopes, self._select_one)
-        result = yield prepared, values | sql.key_values(self.view.resource, key)
+        result = yield from self._run(prepared, values | sql.key_values(self.view.resource, key))
         return None if any(UNSURE in row[0] for row in result.rows) else result
 
-    def _prepare(
-        self, database: Database, name: Hashable, scopes: Scopes, build: Callable[[Scopes], Any]
-    ) -> tuple[Query, dict[str, Any]]:
-        if not scopes:
-            known = database.known(((name, self.view), self._open))
-            if known is not None:
-                return known, {}
-        clauses = [clause_of(scopes.get(path)) for path in self._paths]
-        query, binds = shaped(
-            database, (name, self.view), clauses, lambda own: build(scopes_of(self._paths, own))
-        )
-        return query, bound(query, binds, {})
+    def _ask(self, database: Database) -> Steps[None]:
+        """Whether the columns are what they were declared as; the server knows, and is asked once.
+
+        A table of another origin may keep numbers as text: what is written of it would be no JSON any more.
+        """
+        found = []
+        for view in (self.view, *(embed.view for embed in self.view.walk())):
+            asked = sql.select_types(view, self._json.is_as_declared)
+            result = yield database.query(asked), {}
+            found += [item for item, fits in zip(view.fields, result.rows[0], strict=True) if not fits]
+        if found and self._asked is not database:
+            _log.warning(
+                "JSON of %s is made of rows: in the database these columns are of other types than declared: %s",
+                self.view.resource.title,
+                ", ".join(str(item.column) for item in found),
+            )
+        self._asked, self._is_exact = database, not found
+
+    def _run(self, query: Query, values: Mapping[str, Any]) -> Steps[Result]:
+        try:
+            return (yield query, values)
+        except GeneratorExit:  # it failed, perhaps for a column that has become of another type
+            self._asked = None
+            raise
 
     # ---- statements ----------------------------------------------------------------------------------------
 
     def _select_page(self, scopes: Scopes, order: Sequence[tuple[str, bool]]) -> Select[Any]:
-        rows = sql.select_page(self.view, scopes, order).subquery("d")
+        rows = sql.select_page(self.view, scopes, order).subquery("rows of this")
         document = self._document(self.view, self._layout, rows, scopes)
         return self._json.page(document, rows, bindparam("shown", type_=BigInteger()))
 
     def _select_one(self, scopes: Scopes) -> Select[Any]:
-        row = sql.select_one(self.view, scopes).subquery("d")
+        row = sql.select_one(self.view, scopes).subquery("rows of this")
         return self._json.one(self._document(self.view, self._layout, row, scopes), row)
 
     def _document(self, view: View, layout: Layout, rows: FromClause, scopes: Scopes) -> Text:
@@ -101,13 +125,11 @@ class Documents:
         for embed in view.separate:
             name = embed.relation.name
             keys = [rows.c[f"c{place}"] for place in layout.parents[name]]
-            own = sql.select_own_children(embed, scopes, rows, keys).subquery(
-                f"d_{embed.path.replace('.', '_')}"
-            )
+            own = sql.select_own_children(embed, scopes, rows, keys).subquery(f"rows of {embed.path}")
             document = self._document(embed.view, layout_of(embed.view), own, scopes)
             members.append((name, self._json.array(document, own, sql.CHILDREN)))
         parts: list[Text | str] = ["{"]
         for number, (name, text) in enumerate(members):
             assert text is not None  # noqa: S101 - such a view has obstacles
-            parts += [f'{"," if number else ""}"{name}":', text]
+            parts += [f"{',' if number else ''}{dump(name).decode()}:", text]
         return self._json.joined([*parts, "}"])

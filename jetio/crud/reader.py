@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from ..dialects.values import dump
 from ..policy import Decision
 from ..principal import Recalled
 from . import statements as sql
-from .clauses import bound, clause_of, scopes_of, shaped
+from .clauses import Shapes, bound, clause_of, scopes_of, shaped
 from .documents import Documents
 from .query import ListQuery
 from .render import Children, Document, Renderer, attach, key_reader
@@ -42,8 +42,7 @@ class Reader:
         self.view = view
         self.documents = documents
         self.renderer = Renderer(layout_of(view))
-        self.paths = ("", *view.paths)
-        self._open = (None,) * len(self.paths)  # what `fingerprint` makes of rules that leave nothing out
+        self._prepare = Shapes(view, ("", *view.paths)).prepare
         joined = [((), view), *((names, embed.view) for embed, names in view.walk_joined())]
         self.branches = [
             _Branch(names, embed, Reader(embed.view), self.renderer.layout.at(names))
@@ -163,19 +162,6 @@ class Reader:
         result = await work.run(prepared, values | sql.key_values(view.resource, key))
         rows = prepared.decode(result)
         return dict(zip((item.name for item in view.fields), rows[0], strict=False)) if rows else None
-
-    def _prepare(
-        self, database: Database, name: Hashable, scopes: Scopes, build: Callable[[Scopes], Any]
-    ) -> tuple[Query, dict[str, Any]]:
-        if not scopes:
-            known = database.known(((name, self.view), self._open))
-            if known is not None:
-                return known, {}
-        clauses = [clause_of(scopes.get(path)) for path in self.paths]
-        query, binds = shaped(
-            database, (name, self.view), clauses, lambda own: build(scopes_of(self.paths, own))
-        )
-        return query, bound(query, binds, {})
 
     def _documents(
         self, database: Database, query: Query, result: Result, scopes: Scopes

@@ -18,6 +18,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    false,
     func,
     insert,
     literal_column,
@@ -142,6 +143,13 @@ def select_one_for(caller: Any, view: View, scopes: Mapping[str, Decision]) -> S
     who = asked.subquery("who")
     row = select_one(view, scopes).add_columns(literal_column("1").label("there")).subquery("found")
     return select(*row.c, *who.c).select_from(who.outerjoin(row, true()))
+
+
+def select_types(view: View, told: Callable[[ColumnElement[Any]], ColumnElement[Any]]) -> Select[Any]:
+    """What the types of the view's own columns tell: one row, whatever the table holds."""
+    one = select(literal_column("1")).subquery("one row")
+    source = one.outerjoin(view.resource.table, false())
+    return select(*(told(item.column) for item in view.fields)).select_from(source)
 
 
 def count_rows(resource: Resource, rule: Decision | None) -> Select[Any]:

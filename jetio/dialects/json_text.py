@@ -22,6 +22,10 @@ class JsonText(Protocol):
         """The value as JSON (`null` for NULL); None where its type has no exact text here."""
         ...
 
+    def is_as_declared(self, column: ColumnElement[Any]) -> ColumnElement[bool]:
+        """Whether the server's type is one of those of which the value's text is true; of no row in particular."""
+        ...
+
     def joined(self, parts: Sequence[Text | str]) -> Text:
         """All of these behind each other; plain strings hold neither quotes nor backslashes of a client's."""
         ...

@@ -86,6 +86,9 @@ async def followed(steps: Steps[T], run: Callable[[Query, Mapping[str, Any]], Aw
     except StopIteration as end:
         value: T = end.value
         return value
+    except BaseException:
+        steps.close()  # at once: they may want to know that they did not come to their end
+        raise
 
 
 def _arguments(binds: Iterable[tuple[str, Processor, Any]]) -> Callable[[Mapping[str, Any]], list[Any]]:
