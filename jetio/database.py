@@ -13,7 +13,20 @@ from sqlalchemy import Executable, MetaData, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from .config import DEFAULT_DATABASE_URL
-from .dialects import Busy, Query, Result, StepFailed, Steps, Transaction, carried, dialect_for, followed
+from .dialects import (
+    Busy,
+    ConnectionLost,
+    Query,
+    Result,
+    StatementTooLong,
+    StepFailed,
+    Steps,
+    Transaction,
+    carried,
+    dialect_for,
+    followed,
+)
+from .dialects.base import ANSWER_SECONDS
 from .dialects.json_text import JsonText
 from .replicas import Server, replicas_of
 from .tables import create_tables, tell_stale_tables
@@ -135,12 +148,19 @@ class Database:
         """Run steps that read what a caller may see: on a replica that answers, else in this unit of work.
 
         Where there are replicas, what the unit of work has begun is committed first, and steps that a replica
-        did not finish are run again elsewhere.
+        did not finish are run again elsewhere: not where a statement took too long, and never after ten seconds.
         """
         return self._read_apart(work, steps) if self._replicas.all else steps(work)
 
     async def _read_apart(self, work: UnitOfWork, steps: Callable[[UnitOfWork], Awaitable[T]]) -> T:
         await work.commit()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS) as deadline:
+                return await self._read_in_turn(work, steps)
+        except TimeoutError as error:
+            raise (StatementTooLong("no server answered in time") if deadline.expired() else error) from error
+
+    async def _read_in_turn(self, work: UnitOfWork, steps: Callable[[UnitOfWork], Awaitable[T]]) -> T:
         for replica in self._replicas.in_turn():
             reading = UnitOfWork(self, replica, writes=False, read_only=True)
             with replica:
@@ -208,8 +228,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection; a later use opens new ones."""
-        for server in self._all():
-            await server.close()
+        await asyncio.gather(*(server.close() for server in self._all()))
 
     def _all(self) -> list[Server]:
         return [self.primary, *self._replicas.all]
@@ -272,9 +291,12 @@ class UnitOfWork:
             await self.session().execute(_HELLO)
         except BaseException as error:
             await self.rollback()
-            if isinstance(error, Exception):
-                raise self.database.dialect.statement_fault(error) from error
-            raise
+            if not isinstance(error, Exception):
+                raise
+            fault = self.database.dialect.statement_fault(error)
+            if isinstance(fault, StatementTooLong):  # this one cannot be slow: the server hangs
+                fault = ConnectionLost("the server does not answer")
+            raise fault from error
 
     async def run(self, query: Query, values: Mapping[str, Any]) -> Result:
         """A statement among others of this transaction."""

@@ -15,8 +15,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import QueuePool
 
-from .dialects import Busy, ConnectionLost, Dialect, dialect_for
+from .dialects import Busy, ConnectionLost, Dialect, NoConnectionFree, StatementTooLong, dialect_for
 from .dialects.base import QUEUE_OPTIONS, WAIT_SECONDS
+from .dialects.idle import close_idle, count_idle, cut_off_idle
 from .dialects.sqlite import BEGIN_OPTION
 from .errors import ConfigError
 
@@ -110,14 +111,16 @@ class Server:
             await self.driver.close()
             del self.__dict__["driver"]
         if "engine" in self.__dict__:
+            await close_idle(self.engine)
             await self.engine.dispose()
 
 
 class Replica(Server):
     """A server that follows the primary. `with replica:` notes whether it answered.
 
-    It leaves the block quietly when the replica is away, or undid the transaction for the sake of its own
-    recovery: then somebody else is to be asked.
+    It leaves the block quietly when the replica is away, has no connection free, or undid the transaction for
+    the sake of its own recovery: then somebody else is to be asked. A statement that took too long would do so
+    elsewhere too.
     """
 
     _away = False
@@ -127,9 +130,9 @@ class Replica(Server):
     @property
     def answers(self) -> bool:
         """Whether it is worth asking. One that was away is tried beside the requests, after a pause."""
-        if self._away and self._trial is None and monotonic() >= self._rests_until:
-            self._trial = asyncio.ensure_future(self._try_again())
-        return not self._away
+        if self._away and monotonic() >= self._rests_until:
+            self._try_beside()
+        return not self._away and self._trial is None
 
     def __enter__(self) -> None:
         pass
@@ -137,7 +140,10 @@ class Replica(Server):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if isinstance(error, ConnectionLost):
+        if isinstance(error, StatementTooLong):
+            self._try_beside()  # the statement may be slow, or the server hang
+            return False
+        if isinstance(error, ConnectionLost) and not isinstance(error, NoConnectionFree):
             self._rest()
         return isinstance(error, ConnectionLost | Busy)
 
@@ -145,19 +151,33 @@ class Replica(Server):
         if not self._away:
             _log.warning("the replica %r is away; others are asked in its place", self.dialect.url)
         self._away, self._rests_until = True, monotonic() + PAUSE_SECONDS
+        cut_off_idle(self.engine)  # a server that comes back elsewhere leaves them silent
 
-    async def _try_again(self) -> None:
+    def _try_beside(self) -> None:
+        if self._trial is None:
+            self._trial = asyncio.ensure_future(self._try())
+
+    async def _try(self) -> None:
+        """On all idle connections: silent ones are given up, and one that answers is enough."""
+        try:
+            said = await asyncio.gather(*(self._hello() for _ in range(count_idle(self.engine) or 1)))
+            if None not in said:
+                if not all(isinstance(fault, NoConnectionFree) for fault in said):
+                    self._rest()
+            elif self._away:
+                _log.warning("the replica %r is back", self.dialect.url)
+                self._away = False
+        finally:
+            self._trial = None
+
+    async def _hello(self) -> Exception | None:
+        """What keeps it from answering."""
         try:
             async with self.engine.connect() as connection:
                 await connection.execute(text("SELECT 1"))
         except Exception as error:
-            _log.debug("the replica %r is still away: %s", self.dialect.url, type(error).__name__)
-            self._rest()
-        else:
-            _log.warning("the replica %r is back", self.dialect.url)
-            self._away = False
-        finally:
-            self._trial = None
+            return self.dialect.statement_fault(error)
+        return None
 
     async def start(self) -> None:
         """Forget what was found out in another event loop, too."""

@@ -8,7 +8,16 @@ from sqlalchemy.exc import ArgumentError
 
 from ..errors import ConfigError
 from .base import Dialect, Driver, Transaction
-from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
+from .faults import (
+    Busy,
+    ConnectionLost,
+    ConstraintViolated,
+    DatabaseFault,
+    NoConnectionFree,
+    ReadOnly,
+    StatementTooLong,
+    Violation,
+)
 from .mysql import MySQL
 from .postgresql import PostgreSQL
 from .query import Codec, Conversion, Query, Result, StepFailed, Steps, carried, followed
@@ -23,9 +32,11 @@ __all__ = [
     "DatabaseFault",
     "Dialect",
     "Driver",
+    "NoConnectionFree",
     "Query",
     "ReadOnly",
     "Result",
+    "StatementTooLong",
     "StepFailed",
     "Steps",
     "Transaction",

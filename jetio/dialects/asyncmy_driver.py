@@ -12,7 +12,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import PoolResetState
 
-from .faults import Busy, ConnectionLost
+from .faults import Busy, ConnectionLost, StatementTooLong
 from .lending import Lender, Line
 from .query import Query, Result, Steps, followed
 
@@ -101,6 +101,8 @@ async def _wait(line: Line, answer: Awaitable[Any]) -> None:
         line.is_sound = True
     except Exception as error:
         line.is_sound = _server_refused(error)
+        if alarm is not None and alarm.when() <= loop.time() and not line.is_sound:
+            raise StatementTooLong("the statement took too long") from error
         raise
     finally:
         connection._read_timeout = patience

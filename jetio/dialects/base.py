@@ -17,7 +17,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from ..columns import UtcDateTime, is_foreign
 from ..large import parse_document
-from .faults import ConnectionLost, DatabaseFault
+from .faults import ConnectionLost, DatabaseFault, NoConnectionFree, StatementTooLong
 from .json_text import JsonText
 from .query import Codec, Conversion, Processor, Query, Result, Steps
 from .values import json_form
@@ -28,7 +28,10 @@ WAIT_SECONDS = 5.0
 """How long a request waits for a connection or for the write lock before it is a 503."""
 
 STATEMENT_SECONDS = 8.0
-"""How long one statement may take before the database counts as away."""
+"""How long one statement may take before the answer is a 503."""
+
+ANSWER_SECONDS = 10.0
+"""How long the servers of a database have together to answer what is read of them."""
 
 
 QUEUE_OPTIONS: Mapping[str, Any] = {
@@ -135,7 +138,7 @@ class Dialect(ABC):
         if isinstance(error, DatabaseFault):
             return error
         if isinstance(error, PoolTimeout):
-            return ConnectionLost("no connection came free in time")
+            return NoConnectionFree("no connection came free in time")
         if not isinstance(error, DBAPIError) or error.orig is None:
             return None
         return self.driver_fault(error.orig)
@@ -143,7 +146,7 @@ class Dialect(ABC):
     def statement_fault(self, error: Exception) -> Exception:
         """What to raise for an exception that one of our own statements ended with."""
         if isinstance(error, OSError):
-            return ConnectionLost("the server is away")
+            return unanswered(error)
         return self.fault(error) or self.driver_fault(error) or error
 
     @abstractmethod
@@ -155,6 +158,14 @@ def _looked_up(names: Iterable[str], convert: Conversion) -> Conversion:
     """What stands for these names, made once; of others the conversion tells that they are none."""
     known = {name: convert(name) for name in names}
     return Conversion(convert.function, "{known}.get({v}) or {f}({v})", known=known)
+
+
+def unanswered(error: OSError) -> ConnectionLost:
+    """The fault behind a statement that got no answer."""
+    # The TimeoutError of a socket has a number, that of a driver has none.
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return StatementTooLong("the statement took too long")
+    return ConnectionLost("the server is away")
 
 
 def keep_sound(engine: AsyncEngine, is_closed: Callable[[Any], bool]) -> None:
@@ -179,4 +190,4 @@ def _lose(context: ExceptionContext) -> Exception | None:
     context.invalidate_pool_on_disconnect = False  # a slow statement says nothing about other connections
     held: Any = context.connection
     held.connection.dbapi_connection._terminate_force_close()  # a farewell would be waited for as well
-    return ConnectionLost("the server is away")
+    return unanswered(context.original_exception)

@@ -36,4 +36,12 @@ class ReadOnly(DatabaseFault):
 
 
 class ConnectionLost(DatabaseFault):
-    """The database is away, or no connection came free in time."""
+    """No answer to be had: the server is away, or one of the two below, which say nothing against it."""
+
+
+class NoConnectionFree(ConnectionLost):
+    """All connections of this process stayed in use: the server may be well."""
+
+
+class StatementTooLong(ConnectionLost):
+    """One statement was not answered in the time that it has: it is slow, or the server hangs."""

@@ -15,7 +15,7 @@ from sqlalchemy.util import greenlet_spawn
 from sqlalchemy.util.queue import Empty
 
 from .fair_pool import FairPool
-from .faults import ConnectionLost
+from .faults import NoConnectionFree
 
 _LINE, _PLANS = "jetio.line", "jetio.plans"
 _SIZES = ("statement_cache_size", "prepared_statement_cache_size")
@@ -177,4 +177,4 @@ async def _wait(pool: FairPool) -> Any:
     try:
         return await pool.wait()
     except Empty:
-        raise ConnectionLost("no connection came free in time") from None
+        raise NoConnectionFree("no connection came free in time") from None

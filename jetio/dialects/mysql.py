@@ -11,9 +11,17 @@ from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .asyncmy_driver import AWAY, BUSY, AsyncmyDriver, is_closed, share
-from .base import STATEMENT_SECONDS, WAIT_SECONDS, Dialect, Driver, keep_sound
+from .base import STATEMENT_SECONDS, WAIT_SECONDS, Dialect, Driver, keep_sound, unanswered
 from .fair_pool import FairPool
-from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
+from .faults import (
+    Busy,
+    ConnectionLost,
+    ConstraintViolated,
+    DatabaseFault,
+    ReadOnly,
+    StatementTooLong,
+    Violation,
+)
 from .lending import forget_lines
 
 _VIOLATIONS: Mapping[Any, Any] = {
@@ -30,6 +38,8 @@ _VIOLATIONS: Mapping[Any, Any] = {
 }
 _VALUES = {1264, 1265, 1292, 1366, 1406}
 _READ_ONLY = {1290, 1792, 1836}
+_CANCELED = {1317, 1969, 3024}
+_TOO_LONG = "(read timeout)"  # asyncmy says it with the number of a lost connection
 
 # `now()` as a default gives UTC, and what does not fit is refused, however the server is configured.
 _SESSION = "SET time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')"
@@ -84,7 +94,11 @@ class MySQL(Dialect):
             return Busy("lock wait or deadlock")
         if code in _READ_ONLY:
             return ReadOnly("the transaction only reads")
-        if code in AWAY or isinstance(error, OSError):
+        if isinstance(error, OSError):
+            return unanswered(error)
+        if code in _CANCELED or (code in AWAY and message.endswith(_TOO_LONG)):
+            return StatementTooLong("the statement took too long")
+        if code in AWAY:
             return ConnectionLost("the server is away")
         return None
 

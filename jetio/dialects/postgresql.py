@@ -13,9 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from .asyncpg_driver import STALE_PLAN, AsyncpgDriver, is_closed
-from .base import STATEMENT_SECONDS, WAIT_SECONDS, Dialect, Driver, keep_sound
+from .base import STATEMENT_SECONDS, WAIT_SECONDS, Dialect, Driver, keep_sound, unanswered
 from .fair_pool import FairPool
-from .faults import Busy, ConnectionLost, ConstraintViolated, DatabaseFault, ReadOnly, Violation
+from .faults import (
+    Busy,
+    ConnectionLost,
+    ConstraintViolated,
+    DatabaseFault,
+    ReadOnly,
+    StatementTooLong,
+    Violation,
+)
 from .lending import forget_lines, remember_plans
 from .postgresql_json import PostgreSQLJson
 from .query import Processor
@@ -32,6 +40,7 @@ _VIOLATIONS: Mapping[str, Any] = {
 }
 _BUSY = {"40001", "40P01", "55P03"}
 _READ_ONLY = "25006"
+_CANCELED = "57014"
 _AWAY_CLASSES = ("08", "53", "57", "58")
 
 
@@ -88,7 +97,11 @@ class PostgreSQL(Dialect):
             return ReadOnly("the transaction only reads")
         if state.startswith("22") or "DataError" in named:
             return ConstraintViolated(Violation("value"))
-        if state.startswith(_AWAY_CLASSES) or isinstance(cause, OSError):
+        if isinstance(cause, OSError):
+            return unanswered(cause)
+        if state == _CANCELED:
+            return StatementTooLong("the server canceled the statement")
+        if state.startswith(_AWAY_CLASSES):
             return ConnectionLost("the server is away")
         lost = not state and named & {"InternalClientError", "InterfaceError", "OperationalError"}
         return ConnectionLost("the connection was lost") if lost else None

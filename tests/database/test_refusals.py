@@ -13,7 +13,7 @@ from sqlalchemy import String, func, literal, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from jetio import Change, CrudRouter, Database, Jetio, JetioModel, UnitOfWork
-from jetio.dialects import Busy, ConnectionLost, ConstraintViolated
+from jetio.dialects import Busy, ConnectionLost, ConstraintViolated, StatementTooLong
 from jetio.large import parse_document, parse_large
 from tests.database.notes import COUNT, SETTINGS, Note, add, opened, run, talking
 from tests.registries import own_registry
@@ -162,6 +162,34 @@ async def test_a_mistake_in_sql_stays_what_it_is(mariadb_url: str) -> None:
             await run(work, text("SELECT 1 FROM nowhere").columns(Note.id))
         assert not isinstance(told.value, ConnectionLost | ConstraintViolated)
         await work.rollback()
+
+
+@pytest.mark.parametrize(
+    ("driver", "connect"),
+    [
+        ("asyncpg", {"command_timeout": 0.2}),
+        ("asyncpg", {"server_settings": {"statement_timeout": "200"}}),
+        ("psycopg", {"options": "-c statement_timeout=200"}),
+        ("asyncmy", {"read_timeout": 1}),
+    ],
+)
+async def test_a_statement_that_takes_too_long_is_told_from_a_server_that_is_away(
+    request: pytest.FixtureRequest, driver: str, connect: dict[str, Any]
+) -> None:
+    """Whoever ends it, driver or server, by a statement of ours or in a session."""
+    family, sleep = ("mariadb", "sleep(3)") if driver == "asyncmy" else ("postgresql", "pg_sleep(3)")
+    url = request.getfixturevalue(f"{family}_url").replace("+asyncpg", f"+{driver}")
+    async with opened(url, connect_args=connect) as database:
+        work = database.unit_of_work()
+        with pytest.raises(StatementTooLong):
+            await run(work, text(f"SELECT {sleep}").columns(Note.id))
+        await work.rollback()
+        async with database.transaction() as again:
+            await add(again, "kept")
+        with pytest.raises(Exception, match=r"\w") as told:
+            async with database.sessions() as session:
+                await session.execute(text(f"SELECT {sleep}"))
+        assert isinstance(database.dialect.fault(told.value), StatementTooLong)
 
 
 async def test_a_request_that_ends_while_it_connects_leaves_nothing_behind() -> None:

@@ -42,6 +42,12 @@ PASSWORD = "correct horse battery"
 SETTINGS = Settings(env="test", secret_key="a key of these tests alone, and long enough")  # type: ignore[arg-type]
 
 
+SLEEPERS = (
+    "SELECT FROM pg_stat_activity "
+    "WHERE state = 'active' AND query LIKE '%pg_sleep(%' AND pid <> pg_backend_pid()"
+)
+
+
 class Model(JetioModel):
     """Tables of these tests alone."""
 
@@ -224,6 +230,7 @@ async def site(
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of an application with empty tables; no connection is lent out once all requests are answered."""
     database = Database(primary.url, replicas=[server.url for server in replicas], **options)
+    app = application(database, panel=panel)  # it brings tables
     async with database.engine.begin() as connection:
         await connection.run_sync(Model.metadata.drop_all)
         await connection.run_sync(Model.metadata.create_all)
@@ -231,7 +238,7 @@ async def site(
         primary, *(server for server in replicas if server.process and server.process.poll() is None)
     )
     try:
-        async with talking(application(database, panel=panel)) as client:
+        async with talking(app) as client:
             yield client
         pools = [server.engine.pool for server in database._all()]
     finally:
@@ -449,12 +456,11 @@ async def test_a_read_that_the_replica_gives_up_is_done_elsewhere(
     primary: servers.PostgreSQL, first: servers.PostgreSQL
 ) -> None:
     """A replica that undoes a read for the sake of its own recovery is no reason to fail."""
-    reading = "EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT slow%' AND state = 'active')"
     async with site(primary, [first]) as client:
         await client.post("/slows", json={"word": "a"})
         await follow(primary, first)
         answer = asyncio.ensure_future(client.get("/slows"))
-        await until(first, reading)
+        await until(first, f"EXISTS ({SLEEPERS})")
         await ask(primary, "TRUNCATE slows")
         assert ((await answer).status_code, (await answer).json()) == (200, [])
         assert (await client.get("/port")).json() == str(first.port)
@@ -464,13 +470,11 @@ async def test_a_replica_that_hangs_is_left_alone(
     primary: servers.PostgreSQL,
     first: servers.PostgreSQL,
     second: servers.PostgreSQL,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A request that has waited for it as long as requests wait goes to the primary; the next ones do not wait.
+    """A statement that it does not answer in time is a 503; the next requests do not wait for it.
 
     An application that ends meanwhile does not wait for it either.
     """
-    monkeypatch.setattr(followers, "WAIT_SECONDS", 0.0)
     waits = {"command_timeout": 1.0, "timeout": 60.0}
     try:
         async with site(primary, [first, second], connect_args=waits) as client:
@@ -479,10 +483,164 @@ async def test_a_replica_that_hangs_is_left_alone(
             async with lagging(primary, second):
                 await client.post("/shelfs", json={"name": "a"})
                 assert await names(client) == []
-                assert await names(client) == ["a"]
-                assert [await names(client) for _ in range(2)] == [[], []]
+                assert (await client.get("/shelfs")).status_code == 503
+                assert [await names(client) for _ in range(3)] == [[], [], []]
     finally:
         first.thaw()
+
+
+async def test_a_session_to_read_in_is_not_on_a_replica_that_hangs(
+    primary: servers.PostgreSQL, first: servers.PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first request waits for it and is on the primary then, as are the next ones."""
+    monkeypatch.setattr(followers, "WAIT_SECONDS", 0.0)
+    try:
+        async with site(primary, [first], connect_args={"command_timeout": 0.5, "timeout": 60.0}) as client:
+            assert (await client.get("/port")).json() == str(first.port)
+            first.freeze()
+            assert [(await client.get("/port")).json() for _ in range(2)] == [str(primary.port)] * 2
+    finally:
+        first.thaw()
+
+
+async def test_a_busy_replica_is_not_away(
+    primary: servers.PostgreSQL, first: servers.PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who gets none of its connections in time reads from the primary; the replica is used as before."""
+    monkeypatch.setattr(followers, "PAUSE_SECONDS", 1000.0)
+    async with site(primary, [first], pool_size=1, pool_timeout=0.05) as client:
+        await client.post("/slows", json={"word": "a"})
+        async with lagging(primary, first):
+            await client.post("/shelfs", json={"name": "a"})
+            slow = asyncio.ensure_future(client.get("/slows"))
+            await until(first, f"EXISTS ({SLEEPERS})")
+            assert await names(client) == ["a"]
+            assert (await client.get("/port")).json() == str(primary.port)
+            await ask(first, SLEEPERS.replace("FROM", "pg_cancel_backend(pid) FROM"))
+            assert (await slow).status_code == 503
+            await is_used_again(client, first)
+            assert await names(client) == []
+
+
+@pytest.mark.parametrize("fast_path", [True, False], ids=["driver", "session"])
+async def test_a_slow_statement_is_run_once_and_says_nothing_of_the_replica(
+    primary: servers.PostgreSQL, first: servers.PostgreSQL, monkeypatch: pytest.MonkeyPatch, fast_path: bool
+) -> None:
+    """It is a 503, though the primary has no slow row any more, and the replica is not left alone."""
+    monkeypatch.setattr(followers, "PAUSE_SECONDS", 1000.0)
+    options: dict[str, Any] = {"connect_args": {"command_timeout": 0.5}, "fast_path": fast_path}
+    async with site(primary, [first], **options) as client:
+        await client.post("/slows", json={"word": "a"})
+        async with lagging(primary, first):
+            await ask(primary, "DELETE FROM slows")
+            answer = await client.get("/slows")
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            await is_used_again(client, first)
+
+
+async def test_all_servers_together_have_one_time_to_answer(
+    primary: servers.PostgreSQL, first: servers.PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read that lasts longer than that is ended where it is: a 503, and its connection is not lent out."""
+    monkeypatch.setattr("jetio.database.ANSWER_SECONDS", 0.5)
+    async with site(primary, [first]) as client:
+        await client.post("/slows", json={"word": "a"})
+        await follow(primary, first)
+        answer = await client.get("/slows")
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert answer.headers["retry-after"]
+        assert await names(client) == []
+
+
+class Relay:
+    """A way to a server; those who have come by it can be made to hear nothing more."""
+
+    process = None
+
+    def __init__(self, server: servers.PostgreSQL) -> None:
+        self.behind = server
+        self._lines = dict[asyncio.Task[None], asyncio.Event]()
+
+    async def open(self) -> None:
+        """On a port of its own."""
+        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = self.behind.url.replace(f":{self.behind.port}/", f":{self.port}/")
+
+    async def close(self) -> None:
+        """All lines are cut."""
+        self._server.close()
+        for line in self._lines:
+            line.cancel()
+        await asyncio.gather(*self._lines, return_exceptions=True)
+
+    def silence(self) -> int:
+        """Of all lines that there were until now; new ones work. How many there were."""
+        for speaks in self._lines.values():
+            speaks.clear()
+        return len(self._lines)
+
+    def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        speaks = asyncio.Event()
+        speaks.set()
+        self._lines[asyncio.ensure_future(self._both_ways(reader, writer, speaks))] = speaks
+
+    async def _both_ways(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, speaks: asyncio.Event
+    ) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.behind.port)
+        await asyncio.gather(_pass(reader, far_writer, speaks), _pass(far_reader, writer, speaks))
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, speaks: asyncio.Event) -> None:
+    try:
+        while said := await reader.read(65536):
+            await speaks.wait()
+            writer.write(said)
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+
+
+@pytest.fixture
+async def relay(first: servers.PostgreSQL) -> AsyncIterator[Relay]:
+    """A way to the first replica."""
+    way = Relay(first)
+    await way.open()
+    yield way
+    await way.close()
+
+
+async def test_a_replica_that_came_back_is_not_judged_by_its_silent_connections(
+    primary: servers.PostgreSQL, first: servers.PostgreSQL, relay: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once one connection was silent the others of that time are not used again: no request waits for them."""
+    async with site(primary, [relay], connect_args={"command_timeout": 0.5}) as client:
+        await asyncio.gather(*(names(client) for _ in range(12)))
+        assert relay.silence() > 4
+        assert (await client.get("/shelfs")).status_code == 503
+        await is_used_again(client, first)
+        monkeypatch.setattr(followers, "PAUSE_SECONDS", 1000.0)
+        answers = await asyncio.gather(*(client.get("/shelfs") for _ in range(12)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert (await client.get("/port")).json() == str(first.port)
+
+
+async def test_silent_connections_are_left_together(primary: servers.PostgreSQL, relay: Any) -> None:
+    """Closing a database does not wait for each of them as long as for a statement."""
+    database = Database(relay.url, connect_args={"command_timeout": 20.0})
+
+    async def hello() -> None:
+        async with database.engine.connect() as connection:
+            await connection.execute(text("SELECT pg_sleep(0.1)"))
+
+    await asyncio.gather(*(hello() for _ in range(4)))
+    assert relay.silence() == 4
+    async with asyncio.timeout(15):
+        await database.close()
+    await hello()
+    await database.close()
 
 
 async def test_when_all_are_away_the_answer_is_503() -> None:
