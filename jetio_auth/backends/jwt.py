@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from time import time
-from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError as PydanticError
@@ -16,6 +15,7 @@ from starlette.requests import HTTPConnection
 
 from jetio import ConfigError, Database, Principal, Problem, Recalled, SecurityScheme, UnitOfWork
 
+from ..claims import Claims
 from ..context import AuthContext
 from ..cookies import CookieTransport
 from ..digests import derived
@@ -235,7 +235,7 @@ class JWTAuthenticator:
         if known is not None and time() < known.claims["exp"]:
             return known
         try:
-            claims = MappingProxyType(self.codec.decode(token))
+            claims = self.codec.decode(token)
             key = self._key_of(claims["sub"])
             actor = claims.get("impersonated_by")
             by = None if actor is None else self._facts.key_adapter.validate_strings(actor)
@@ -356,7 +356,7 @@ class JWTAuthenticator:
             roles=roles,
             permissions=words(account.get("permissions")).union(granted),
             scopes=scopes,
-            claims=claims,
+            claims=Claims(claims),
             method=method,
             impersonated_by=claims.get("impersonated_by"),
         )

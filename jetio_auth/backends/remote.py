@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -14,7 +13,9 @@ from starlette.requests import HTTPConnection
 
 from jetio import ConfigError, Principal, SecurityScheme, UnitOfWork
 
+from ..claims import Claims
 from ..context import AuthContext
+from ..digests import digest
 from ..fetching import is_safe_url
 from ..jwks import KeySet
 from ..jwt import (
@@ -161,7 +162,7 @@ class RemoteAuthenticator:
         token = self._bearer.read(connection)
         if token is None:
             return None if self._local is None else await self._local.identify(connection, work)
-        signed = self._signed.get(token)
+        signed = self._signed.get(digest(token))
         if signed is not None and await self._stands(signed):
             return await self._caller(signed.issuer, signed.claims)
         try:
@@ -208,13 +209,13 @@ class RemoteAuthenticator:
         judge_dates(claims, _LEEWAY, issued=False)
         if len(self._signed) >= _REMEMBERED:
             del self._signed[next(iter(self._signed))]
-        found = MappingProxyType(claims)
-        self._signed[given.token] = _Signed(issuer, kid, algorithm, key, found)
-        return found
+        self._signed[digest(given.token)] = _Signed(issuer, kid, algorithm, key, claims)
+        return claims
 
     # ---- the principal -------------------------------------------------------------------------------------
 
     async def _caller(self, issuer: RemoteIssuer, claims: Mapping[str, Any]) -> Principal:
+        claims = Claims(claims)
         if issuer.map_user is None:
             return self._principal(issuer, claims, None)
         try:

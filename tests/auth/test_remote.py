@@ -382,6 +382,71 @@ def test_a_token_that_was_seen_before_stands_by_its_dates_and_its_key(
             assert refusal(client, lasting) == "not_authenticated"
 
 
+def add_grabber(app: Jetio) -> None:
+    """A handler that adds to what it reads of the claims."""
+
+    @app.get("/grab")
+    async def grab(principal: Principal) -> Any:
+        principal.claims["realm_access"]["roles"].append("admin")
+        principal.claims["nested"][0]["a"].append(2)
+        again = principal.extra
+        again["realm_access"]["more"] = True
+        return [
+            sorted(principal.roles),
+            dict(principal.claims),
+            len(principal.claims),
+            "iss" in principal.claims,
+        ]
+
+
+def test_what_a_handler_does_with_claims_stays_with_it(provider: Provider) -> None:
+    """A token that comes again says what it said: lists and objects in claims are copies."""
+    app, _ = new_app(RemoteIssuer(provider.issuer, AUDIENCE, roles_claim="realm_access.roles"))
+    add_grabber(app)
+    told: dict[str, Any] = {"realm_access": {"roles": ["reader"]}, "nested": [{"a": [1]}]}
+    token = provider.token(**told)
+    with client_of(app) as client:
+        answers = [ask(client, token, "/grab").json() for _ in range(3)]
+        assert ask(client, token).json()["roles"] == ["reader"]
+    for roles, claims, number, has_issuer in answers:
+        assert (roles, {name: claims[name] for name in told}) == (["reader"], told)
+        assert (number, has_issuer) == (len(claims), True)
+
+
+def test_tokens_of_others_are_not_kept(provider: Provider) -> None:
+    """What is remembered of them is a digest and what they said: nobody could log in with it."""
+    app, auth = new_app(RemoteIssuer(provider.issuer, AUDIENCE))
+    token = provider.token()
+    with client_of(app) as client:
+        assert [ask(client, token).status_code for _ in range(2)] == [200, 200]
+    finder: Any = auth.finder
+    kept = finder._signed
+    assert len(kept) == 1
+    assert token not in f"{kept.keys()}"
+
+
+def test_what_a_handler_does_with_claims_of_a_local_token_stays_with_it(sqlite_url: str) -> None:
+    """So it is with the claims that the application adds to its own tokens."""
+    base = new_base()
+
+    class User(base, JetioAuthMixin):  # type: ignore[valid-type, misc]
+        username: Mapped[str] = mapped_column(String(100), unique=True)
+
+    app = Jetio(database=sqlite_url, settings=SETTINGS, metadata=base.metadata)
+    told: dict[str, Any] = {"realm_access": {"roles": ["reader"]}, "nested": [{"a": [1]}]}
+    auth = AuthRouter(User, extra_claims=lambda user: told)
+    auth.register_routes(app)
+    add_grabber(app)
+    with client_of(app) as client:
+        token = signed_up(client)
+        answers = [ask(client, token, "/grab").json() for _ in range(3)]
+    for _, claims, _, _ in answers:
+        assert {name: claims[name] for name in told} == {
+            "realm_access": {"roles": ["reader"]},
+            "nested": [{"a": [1]}],
+        }
+
+
 def until(condition: Any) -> None:
     deadline = time.monotonic() + 10
     while not condition():
