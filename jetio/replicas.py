@@ -107,9 +107,9 @@ class Server:
 
     async def close(self) -> None:
         """Close every connection; a later use opens new ones."""
-        if "driver" in self.__dict__ and self.driver is not None:
-            await self.driver.close()
-            del self.__dict__["driver"]
+        driver = self.__dict__.pop("driver", None)  # who comes meanwhile is a later user
+        if driver is not None:
+            await driver.close()
         if "engine" in self.__dict__:
             await close_idle(self.engine)
             await self.engine.dispose()

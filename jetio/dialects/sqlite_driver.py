@@ -45,9 +45,13 @@ class SQLiteDriver:
             cached_statements=STATEMENTS,
             uri=self._uri,
         )
-        for pragma in PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-        connection.execute("PRAGMA busy_timeout=0")  # from here on the loop does the waiting
+        try:
+            for pragma in PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}")
+            connection.execute("PRAGMA busy_timeout=0")  # from here on the loop does the waiting
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     async def run_alone(self, query: Query, values: Mapping[str, Any], *, writes: bool) -> Result:
@@ -88,15 +92,22 @@ class SQLiteDriver:
         return _Transaction(calls, turns, await turns.take(calls), writes=writes)
 
     def calls(self) -> Wakeups:
-        """The way back to the running loop; a new loop starts with every thread free."""
+        """The way back to the running loop; a new loop starts with every thread free.
+
+        RuntimeError while another loop is at work: it would lose its transactions.
+        """
         loop = asyncio.get_running_loop()
         if self._wakeups is None or self._wakeups.loop is not loop:
+            if self._wakeups is not None:
+                self._wakeups.end()
             self._wakeups = Wakeups(loop)
+            self._readers.reset()
             self._writer.reset(self._wakeups, _rollback)
             self._snapshots.reset(self._wakeups, _rollback)
         return self._wakeups
 
     async def close(self) -> None:
+        """For good: what comes later is refused."""
         threads = [self._readers, *self._writer.all, *self._snapshots.all]
         for item in threads:
             item.stop()
@@ -112,10 +123,12 @@ class _Transaction:
         self._open = False
 
     async def run(self, query: Query, values: Mapping[str, Any]) -> Result:
+        if self._calls.is_over:
+            raise ConnectionLost("another event loop uses the database since")
         sql, arguments = query.prepare(values)
         statement = (sql, arguments, query.returns_rows)
         if self._open:
-            return await self._calls.send(self._thread, _execute, *statement)
+            return await self._calls.send(self._thread, _go_on, *statement)
         self._open = True
         begin = "BEGIN IMMEDIATE" if self._writes else "BEGIN"
         return await insist(self._calls, self._thread, _begin_with, begin, *statement)
@@ -129,6 +142,8 @@ class _Transaction:
             await self.rollback()
 
     async def rollback(self) -> None:
+        if self._calls.is_over:
+            return  # the thread belongs to others, who found it as new
         if self._open:
             # The thread takes its jobs in order: this one comes after whatever a cancelled request left on
             # its way, and before the first job of who comes next.
@@ -172,11 +187,28 @@ def _rest(connection: sqlite3.Connection, steps: Steps[T], result: Result) -> T:
 
 def _begin_with(connection: sqlite3.Connection, begin: str, *statement: Any) -> Result:
     connection.execute(begin)
+    try:
+        return _execute(connection, *statement)
+    except sqlite3.OperationalError as error:
+        if is_busy(error):
+            _rollback(connection)  # it will be tried again, BEGIN and all
+        raise
+
+
+def _go_on(connection: sqlite3.Connection, *statement: Any) -> Result:
+    _insist_on_transaction(connection)
     return _execute(connection, *statement)
 
 
 def _commit(connection: sqlite3.Connection) -> None:
+    _insist_on_transaction(connection)
     connection.execute("COMMIT")
+
+
+def _insist_on_transaction(connection: sqlite3.Connection) -> None:
+    """SQLite itself ends a transaction for some errors; what came next would last without the rest."""
+    if not connection.in_transaction:
+        raise ConnectionLost("the transaction has ended before its time")
 
 
 def _rollback(connection: sqlite3.Connection) -> None:

@@ -11,6 +11,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from .faults import ConnectionLost
+
 PATIENCE = 0.02
 """How long reads wait behind a slow one before another thread starts to help."""
 IDLE = 1.0
@@ -26,6 +28,7 @@ class Wakeups:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.is_over = False
         self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
         self._asked = False
 
@@ -34,6 +37,14 @@ class Wakeups:
         future: asyncio.Future[T] = self.loop.create_future()
         threads.put((self, future, arguments, [work]))
         return future
+
+    def end(self) -> None:
+        """Another loop takes over; RuntimeError while this one runs."""
+        if self.loop.is_running():
+            raise RuntimeError(
+                "this Database is at work in another event loop; give each event loop a Database of its own"
+            )
+        self.is_over = True
 
     def put(self, future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
         """Called by the threads."""
@@ -71,7 +82,11 @@ class Threads:
         self._watched = self._ending = False
 
     def put(self, job: Job) -> None:
-        """Done in the order of coming, where there is one thread."""
+        """Done in the order of coming, where there is one thread; ConnectionLost after the end."""
+        if self._ending:
+            if job[1] is not None:
+                job[1].set_exception(ConnectionLost("the database was closed"))
+            return
         self._jobs.put(job)
         if not self._running:
             self._start()
@@ -129,15 +144,17 @@ class Threads:
             calls.put(future, value, failure)
         return connection
 
+    def reset(self) -> None:
+        """Forget who was to look after the jobs in a loop that is gone."""
+        self._watched = False
+
     def stop(self) -> None:
-        """End when the jobs are done."""
+        """End when the jobs are done, and take no more."""
         self._ending = True  # what still waits is no reason for a helper, which nobody would end
         self._jobs.put(None)
 
     def join(self) -> None:
-        """Wait for the end; later jobs start anew."""
+        """Wait for the end."""
         for thread in list(self._running):
             thread.join()
         self._running.clear()
-        self._jobs = SimpleQueue()
-        self._ending = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -84,3 +85,24 @@ async def count(database: Database) -> int:
 async def settle(tasks: Sequence[asyncio.Task[Any]]) -> list[Any]:
     """What each task gave or raised."""
     return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Gate:
+    """A function of SQL that holds its statement up until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self.reached, self._open = threading.Event(), threading.Event()
+
+    def hold(self) -> int:
+        self.reached.set()
+        assert self._open.wait(60)
+        return 0
+
+    def open(self) -> None:
+        self._open.set()
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    """Let the loop go on until it has."""
+    while not happened():
+        await asyncio.sleep(0.001)

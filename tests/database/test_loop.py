@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,36 +14,7 @@ from sqlalchemy import func, insert, update
 
 from jetio import Access, AllowWhere, CrudRouter, Database, Decision, policy, public
 from jetio.policy import ALLOW
-from tests.database.notes import Note, application, opened, talking
-
-
-class Gate:
-    """A function of SQL that holds its statement up until the test lets it go on."""
-
-    def __init__(self) -> None:
-        self.reached, self._open = threading.Event(), threading.Event()
-
-    def hold(self) -> int:
-        self.reached.set()
-        assert self._open.wait(60)
-        return 0
-
-    def open(self) -> None:
-        self._open.set()
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    """A gate that every connection of SQLite knows as `held()`."""
-    found, connect = Gate(), sqlite3.connect
-
-    def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:
-        connection = connect(*arguments, **options)
-        connection.create_function("held", 0, found.hold)
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", connected)
-    return found
+from tests.database.notes import Gate, Note, application, opened, talking, until
 
 
 @policy
@@ -62,12 +32,6 @@ async def notes(url: str, rule: Any) -> AsyncIterator[tuple[Database, httpx2.Asy
             await session.commit()
         async with talking(application(database, CrudRouter(Note, policy={"*": rule}))) as client:
             yield database, client
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    """Let the loop go on until it has."""
-    while not happened():
-        await asyncio.sleep(0.001)
 
 
 def started(request: Coroutine[Any, Any, httpx2.Response]) -> asyncio.Task[httpx2.Response]:

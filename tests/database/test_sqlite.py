@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from jetio import Database
+from jetio import Database, UnitOfWork
 from jetio.dialects import ConnectionLost, ConstraintViolated, sqlite_turns
 from tests.database.notes import (
     COUNT,
     COUNT_TO,
     INSERT,
+    Gate,
     Model,
     Note,
     add,
@@ -28,6 +29,7 @@ from tests.database.notes import (
     opened,
     run,
     settle,
+    until,
 )
 
 
@@ -255,6 +257,146 @@ async def test_a_closed_database_opens_again(database: Database) -> None:
     assert await count(database) == 1
 
 
+async def test_what_comes_while_a_database_is_closed_is_answered(database: Database, gate: Gate) -> None:
+    """Nobody waits for ever: what had begun is done, and who comes later opens the database again."""
+    held = database.query(text("SELECT held()").columns(Note.id))
+    slow = asyncio.create_task(database.unit_of_work(writes=False).run_alone(held, {}))
+    await until(gate.reached.is_set)
+    closing = [asyncio.create_task(database.close()) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    await asyncio.wait_for(asyncio.gather(write(database, "later"), count(database)), 10)
+    assert not slow.done()
+    gate.open()
+    assert (await slow).rows == [(0,)]
+    await asyncio.gather(*closing)
+    assert await count(database) == 1
+
+
+async def test_a_transaction_ends_with_the_database_that_is_closed(database: Database) -> None:
+    """Half a transaction does not last: its next statement and its end are refused, as are those behind it."""
+    for begun in (True, False):
+        work = database.unit_of_work()
+        if begun:
+            await add(work, "half")
+        else:
+            await work.run(database.query(COUNT), {})
+        waiting = asyncio.create_task(write(database, "waiting"))
+        await asyncio.sleep(0)
+        await database.close()
+        with pytest.raises(ConnectionLost, match="closed"):
+            await (add(work, "other half") if begun else work.commit())
+        await work.rollback()
+        with pytest.raises(ConnectionLost, match="closed"):
+            await asyncio.wait_for(waiting, 10)
+    assert await count(database) == 0
+
+
+async def test_a_transaction_that_sqlite_has_ended_is_not_gone_on_with(database: Database) -> None:
+    """Where a statement undoes the whole transaction, neither a later one nor the end lasts without the rest."""
+    await write(database, "same")
+    conflict = database.query(text("INSERT OR ROLLBACK INTO notes (text, copies) VALUES ('same', 1)"))
+    for more in (True, False):
+        work = database.unit_of_work()
+        await add(work, "first half")
+        with pytest.raises(ConstraintViolated):
+            await work.run(conflict, {})
+        with pytest.raises(ConnectionLost, match="before its time"):
+            await (add(work, "second half") if more else work.commit())
+        await work.rollback()
+    await write(database, "next")
+    assert await count(database) == 2
+
+
+async def test_a_database_belongs_to_one_running_loop(database: Database) -> None:
+    """A second loop that runs beside the first is refused, and takes nothing from it."""
+    work = database.unit_of_work()
+    await add(work, "one")
+    with pytest.raises(RuntimeError, match="another event loop"):
+        await asyncio.to_thread(asyncio.run, count(database))
+    await add(work, "two")
+    await work.commit()
+    assert await count(database) == 2
+
+
+def test_a_loop_that_paused_finds_its_transactions_ended(sqlite_url: str) -> None:
+    """What another loop took over meanwhile is not written to, neither undone nor given to a third."""
+    database, paused = Database(sqlite_url), asyncio.new_event_loop()
+
+    async def begin() -> list[UnitOfWork]:
+        await database.create_tables(Model.metadata)
+        await database.engine.dispose()
+        works = [database.unit_of_work() for _ in range(2)]
+        await add(works[0], "left")
+        return works[:1]
+
+    async def go_on(work: UnitOfWork) -> None:
+        with pytest.raises(ConnectionLost, match="another event loop"):
+            await add(work, "late")
+        await work.rollback()
+
+    try:
+        [work] = paused.run_until_complete(begin())
+        between = asyncio.new_event_loop()
+        other = database.unit_of_work()
+        between.run_until_complete(add(other, "one"))
+        paused.run_until_complete(go_on(work))
+        between.run_until_complete(add(other, "two"))
+        between.run_until_complete(other.commit())
+        assert between.run_until_complete(count(database)) == 2
+        between.run_until_complete(database.close())
+        between.close()
+    finally:
+        paused.close()
+
+
+def test_helpers_start_again_in_the_next_loop(sqlite_url: str, gate: Gate) -> None:
+    """A loop that ended while reads were held up does not leave later ones with a single reader."""
+    database = Database(sqlite_url)
+    held = text("SELECT held()").columns(Note.id)
+
+    async def hold(work: UnitOfWork) -> None:
+        await work.run_alone(database.query(held), {})
+
+    async def leave() -> None:
+        await database.create_tables(Model.metadata)
+        assert await count(database) == 0
+        reads = [hold(database.unit_of_work(writes=False)), count(database)]
+        tasks = [asyncio.ensure_future(read) for read in reads]
+        await until(gate.reached.is_set)
+        assert not any(task.done() for task in tasks)
+
+    async def go_on() -> None:
+        slow = asyncio.create_task(hold(database.unit_of_work(writes=False)))
+        await asyncio.wait_for(count(database), 10)
+        assert not slow.done()
+        gate.open()
+        await slow
+        await database.close()
+
+    asyncio.run(leave())
+    asyncio.run(go_on())
+
+
+async def test_a_first_statement_that_finds_the_database_locked_is_tried_again(tmp_path: Path) -> None:
+    """Where BEGIN itself meets no lock, the read behind it waits for another process and begins anew."""
+    path = tmp_path / "journal.db"
+    own = sqlite3.connect(f"file:{path}?vfs=unix-dotfile", uri=True, isolation_level=None)
+    own.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text VARCHAR, copies INTEGER)")
+    database = Database(f"sqlite:///file:{path}?vfs=unix-dotfile&uri=true")
+    async with database.transaction(writes=False) as opening:  # to open a connection asks for a lock as well
+        assert await run(opening, COUNT) == [(0,)]
+    own.execute("BEGIN EXCLUSIVE")
+    work = database.unit_of_work(writes=False)
+    reading = asyncio.create_task(run(work, COUNT))
+    await asyncio.sleep(0.05)
+    assert not reading.done()
+    own.execute("ROLLBACK")
+    own.close()
+    assert await reading == [(0,)]
+    await work.rollback()
+    await database.close()
+
+
 async def test_the_statements_of_many_models_stay_prepared(database: Database) -> None:
     """A connection parses hundreds of statements once each, however they take turns."""
     connection = database.driver._connect()
@@ -292,13 +434,14 @@ async def test_memory_is_one_database_for_all(url: str) -> None:
 
 
 async def test_a_database_that_cannot_be_opened_is_away(tmp_path: Path) -> None:
-    """A folder that does not exist and a file that is none of SQLite's count as away; no thread dies."""
+    """A folder that does not exist and a file that is none of SQLite's count as away; nothing stays open."""
     (tmp_path / "text.db").write_text("this is no database, but it is long enough to be read as one " * 20)
     for name in ("no/such/folder.db", "text.db"):
         database = Database(f"sqlite:///{tmp_path / name}")
         for _ in range(2):
             with pytest.raises(ConnectionLost):
                 await count(database)
+        assert _open_files(tmp_path / name) == 0
         await database.close()
 
 
