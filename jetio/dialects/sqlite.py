@@ -156,7 +156,9 @@ def _moment(text: str) -> str:
 
 _MOMENT = "{v}.replace(' ', 'T', 1) + 'Z' if '.000000' not in {v} else {f}({v})"
 """The same. A search is cheaper than a comparison at the end."""
-_AS_STORED = _MOMENT.replace(" if ", " if len({v}) == 26 and ")
+_AS_STORED = _MOMENT.replace(
+    " if ", " if len({v}) == 26 and {v}[10] == ' ' and {v}[19] == '.' and {v}[20:].isdecimal() and "
+)
 """Of a column without a zone: text that is not as SQLAlchemy stores it is parsed."""
 
 

@@ -139,7 +139,21 @@ def test_how_a_moment_of_sqlite_is_shown(written: str, shown: str) -> None:
     assert maker(codec)([(written,)]) == [{"value": shown}]
 
 
-@pytest.mark.parametrize("written", ["2026-01-02 03:04:05", "2026-01-02T03:04:05.100", "2026-01-02"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2026-01-02 03:04:05",
+        "2026-01-02T03:04:05.100",
+        "2026-01-02",
+        "2026-01-02T03:04:05.100000",
+        "2026-01-02 03:04:05.100000",
+        "2026-01-02 03:04:05.000000",
+        "2026-01-02x03:04:05.100000",
+        "2026-01-02 03:04:05,100000",
+        "2026-01-02 03:04:05.1+0200",
+        "2026-01-02 03:04:05.10000Z",
+    ],
+)
 def test_a_moment_without_a_zone_that_others_wrote_is_read_as_decoded(written: str) -> None:
     """Text that SQLAlchemy stores otherwise is parsed first, and shown as its value is elsewhere."""
     database, kind = Database(URLS["sqlite"]), DateTime()
