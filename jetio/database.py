@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -65,6 +66,7 @@ class Database:
         self._replicas = replicas_of(self.dialect, replicas, engine_options, fast_path=fast_path)
         self._queries: dict[Hashable, Query] = {}
         self._before: dict[Hashable, Query] = {}
+        self._keeping = threading.Lock()  # steps ask for shapes in the threads of SQLite, too
 
     def __repr__(self) -> str:
         shown = [server.dialect.url.render_as_string(hide_password=True) for server in self._all()]
@@ -117,9 +119,10 @@ class Database:
 
     def _keep(self, key: Hashable, query: Query) -> None:
         """When a generation is full the next one begins: shapes that nobody asks for in it are forgotten after it."""
-        if len(self._queries) >= _SHAPES:
-            self._before, self._queries = self._queries, {}
-        self._queries[key] = query
+        with self._keeping:
+            if len(self._queries) >= _SHAPES:
+                self._before, self._queries = self._queries, {}
+            self._queries[key] = query
 
     def shaped(
         self,

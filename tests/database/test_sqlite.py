@@ -6,14 +6,16 @@ import asyncio
 import gc
 import os
 import sqlite3
+import sys
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import literal_column, select, text
 
 from jetio import Database, UnitOfWork
 from jetio.dialects import ConnectionLost, ConstraintViolated, sqlite_turns
@@ -255,6 +257,22 @@ async def test_a_closed_database_opens_again(database: Database) -> None:
     await database.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("jetio-sqlite")]
     assert await count(database) == 1
+
+
+def test_shapes_are_kept_from_several_threads(sqlite_url: str) -> None:
+    """Threads that see more shapes than are remembered at once each get their statement."""
+    database, interval = Database(sqlite_url), sys.getswitchinterval()
+    statement = select(literal_column("1"))
+
+    def ask(thread: int) -> set[str]:
+        return {database.shaped((thread, number), lambda: statement).sql for number in range(3000)}
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(ask, range(4))) == [{"SELECT 1"}] * 4
+    finally:
+        sys.setswitchinterval(interval)
 
 
 async def test_what_comes_while_a_database_is_closed_is_answered(database: Database, gate: Gate) -> None:
