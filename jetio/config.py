@@ -100,5 +100,7 @@ class Settings(BaseSettings):
 def _sentence(entry: Any) -> str:
     """Which setting, and what it must be; never its value."""
     name = str(entry["loc"][0])
+    if name == "JETIO_WORKERS" and not os.environ.get(name) and os.environ.get("WEB_CONCURRENCY"):
+        name = "WEB_CONCURRENCY"  # pydantic names the first of a setting's names, whichever it read
     told = f"{name} (JETIO_{name.upper()})" if name in Settings.model_fields else name
     return f"the setting {told}: {entry['msg']}"

@@ -38,6 +38,7 @@ class Server:
         self.dialect = dialect
         self.fast_path = fast_path
         self._options = options
+        _refuse_autocommit(options)
 
     @cached_property
     def engine(self) -> AsyncEngine:
@@ -113,6 +114,16 @@ class Server:
         if "engine" in self.__dict__:
             await close_idle(self.engine)
             await self.engine.dispose()
+
+
+def _refuse_autocommit(options: Mapping[str, Any]) -> None:
+    """Under it nothing can be undone, and a session that only reads can write."""
+    for given in (options, options.get("execution_options") or {}):
+        if str(given.get("isolation_level", "")).upper() == "AUTOCOMMIT":
+            raise ConfigError(
+                "Database(isolation_level='AUTOCOMMIT') has no transactions, which requests are; leave it away, "
+                "and write session.connection(execution_options={'isolation_level': 'AUTOCOMMIT'}) where it must be"
+            )
 
 
 class Replica(Server):

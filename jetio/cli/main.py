@@ -39,11 +39,20 @@ def run(
     reload: Annotated[bool, typer.Option(help="Start again when a file changes; one process")] = False,
 ) -> None:
     """Serve the application until SIGINT or SIGTERM."""
-    if workers is not None:
-        os.environ["JETIO_WORKERS"] = workers  # the application reads it, here and in every worker
+    given = _workers(workers)
+    if reload:
+        given = "1"
+    if given is not None:
+        os.environ["JETIO_WORKERS"] = given  # the application reads it, here and in every worker
     name, found = find_name(app), find_app(app)
-    count = found.settings.workers if workers is None else Settings().workers
+    count = found.settings.workers if given is None else Settings().workers
     serve(name, 1 if reload else count, reload=reload, options=found.server_options(host, port))
+
+
+def _workers(given: str | None) -> str | None:
+    if given not in (None, "auto") and not (given.isdecimal() and int(given) > 0):
+        raise ConfigError(f"--workers={given} is no number of processes; write 1 or more, or auto")
+    return given
 
 
 @commands.command()

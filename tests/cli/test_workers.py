@@ -195,6 +195,15 @@ def test_the_environment_says_how_many(start: Callable[..., LiveServer], sqlite_
     assert {ask(server) for _ in range(10)} == {server.process.pid}
 
 
+def test_one_process_that_starts_again_is_no_several(
+    start: Callable[..., LiveServer], sqlite_url: str
+) -> None:
+    """Under `--reload` the checks of several workers do not hold, whatever the environment says."""
+    kept = SOURCE + MEMORY + KEPT_APART["middleware"][0]
+    server = start("--reload", source=kept, DATABASE_URL=sqlite_url, JETIO_WORKERS="2")
+    assert isinstance(ask(server), int)
+
+
 def run(folder: Path, *flags: str, source: str = SOURCE, **env: str) -> subprocess.CompletedProcess[str]:
     """`jetio run` of what does not start, until it ends by itself."""
     (folder / "app.py").write_text(source)
@@ -228,11 +237,14 @@ def test_a_worker_that_cannot_start_ends_the_server(tmp_path: Path, unused_port:
 
 @pytest.mark.parametrize("workers", ["0", "many"])
 def test_a_number_that_is_none_is_told(tmp_path: Path, workers: str) -> None:
-    """With the setting that it is."""
+    """With the flag, or the name in the environment, that was read."""
     ended = run(tmp_path, f"--workers={workers}")
     assert ended.returncode == 1
-    assert "error: the setting JETIO_WORKERS: Input should be" in ended.stdout
+    assert f"error: --workers={workers} is no number of processes; write 1 or more, or auto" in ended.stdout
     assert "Traceback" not in ended.stdout
+    for name in ("JETIO_WORKERS", "WEB_CONCURRENCY"):
+        ended = run(tmp_path, **{name: workers})
+        assert f"the setting {name}: Input should be" in ended.stdout
 
 
 MEMORY = "\nfrom jetio_auth import MemorySessions, MemoryUserStore, ServerSessions\n"

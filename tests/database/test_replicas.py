@@ -692,6 +692,16 @@ def test_what_cannot_be_a_replica_is_told(url: str, replicas: Any, message: str)
         Database(url, replicas=replicas)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"isolation_level": "AUTOCOMMIT"}, {"execution_options": {"isolation_level": "autocommit"}}],
+)
+def test_a_database_without_transactions_is_refused(options: dict[str, Any]) -> None:
+    """A session that only reads could write there, and nothing would be undone."""
+    with pytest.raises(ConfigError, match=r"AUTOCOMMIT.* has no transactions, which requests are; leave it"):
+        Database("sqlite:///./a.db", **options)
+
+
 def test_a_database_shows_its_replicas_without_passwords() -> None:
     """The representation of a database can be logged."""
     shown = repr(Database("postgresql://a:hunter2@b/c", replicas=["postgresql://d:hunter2@e/c"]))
