@@ -228,9 +228,10 @@ async def test_what_a_bare_connection_leaves_is_undone(single: Database, other: 
     assert await count(other) == 1
 
 
-async def test_an_engine_that_commits_by_itself_does(mariadb_url: str, other: Database) -> None:
-    """Where the developer wants sessions without transactions, they have none."""
-    async with opened(mariadb_url, isolation_level="AUTOCOMMIT") as database, database.sessions() as session:
+async def test_a_session_that_is_told_to_commit_by_itself_does(mariadb_url: str, other: Database) -> None:
+    """Where the developer wants a session without a transaction, it has none."""
+    async with opened(mariadb_url) as database, database.sessions() as session:
+        await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
         session.add(Note(text="at once", copies=1))
         await session.flush()
         assert await count(other) == 1
