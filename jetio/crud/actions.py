@@ -120,8 +120,8 @@ class Action(ABC):
         )  # fmt: skip
         before = CALLER.set(None) if self.asks else None
         try:
-            at_once = self.serve_recalled if work.database.joins_questions else None
-            if at_once is None or not await at_once(scope, send, access):
+            at_once = self.serve_recalled
+            if at_once is None or not (work.database.joins_questions and await at_once(scope, send, access)):
                 decision = await self._admit(scope, access) if self.asks else ALLOW
                 await self._serve(scope, sent, send, access, decision)
         finally:
