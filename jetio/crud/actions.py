@@ -22,9 +22,10 @@ from ..resource import Resource
 from ..routing import Application
 from ..schemas import Schemas, read_schema
 from ..security import CALLER
+from .clauses import EVERYTHING, Scopes
 from .hooks import Hooks
 from .query import Paging, key_parser
-from .reader import EVERYTHING, Reader, Scopes
+from .reader import Reader
 from .views import View
 from .ways import Way, way_of
 from .writer import Writer

@@ -13,7 +13,15 @@ from ..dialects import Query
 from ..policy import ALLOW, AllowWhere, Decision, Deny
 from .views import View
 
-__all__ = ["Shapes", "bound", "clause_of", "fingerprint", "scopes_of", "shaped"]
+__all__ = [
+    "EVERYTHING", "Scopes", "Shapes", "bound", "clause_of", "fingerprint", "scopes_of", "shaped",
+]  # fmt: skip
+
+Scopes = Mapping[str, Decision]
+"""The rule of the rows (the name is empty) and of everything embedded in them, by dotted name."""
+
+EVERYTHING: Scopes = {}
+"""Rules that leave nothing out: then no shape has to be told from another."""
 
 
 def clause_of(decision: Decision | None) -> ColumnElement[bool] | None:

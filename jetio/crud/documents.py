@@ -12,16 +12,14 @@ from ..database import Database
 from ..dialects import Query, Result, Steps
 from ..dialects.json_text import UNSURE, JsonText, Text
 from ..dialects.values import dump
-from ..policy import Decision
 from . import statements as sql
-from .clauses import Shapes
+from .clauses import Scopes, Shapes
 from .query import ListQuery
 from .views import Layout, View, layout_of
 
 __all__ = ["Documents", "documents_of"]
 
 _log = logging.getLogger("jetio")
-Scopes = Mapping[str, Decision]
 
 
 def documents_of(view: View, database: Database) -> tuple[Documents | None, tuple[str, ...]]:

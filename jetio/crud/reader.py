@@ -12,19 +12,13 @@ from ..dialects.values import dump
 from ..policy import Decision
 from ..principal import Recalled
 from . import statements as sql
-from .clauses import Shapes, bound, clause_of, scopes_of, shaped
+from .clauses import Scopes, Shapes, bound, clause_of, scopes_of, shaped
 from .documents import Documents
 from .query import ListQuery
 from .render import Children, Document, Renderer, attach, key_reader
 from .views import Embed, Layout, View, layout_of
 
-__all__ = ["EVERYTHING", "Page", "Reader"]
-
-Scopes = Mapping[str, Decision]
-"""The rule of the rows (the name is empty) and of everything embedded in them, by dotted name."""
-
-EVERYTHING: Scopes = {}
-"""Rules that leave nothing out: then no shape has to be told from another."""
+__all__ = ["Page", "Reader"]
 
 
 class Page(NamedTuple):

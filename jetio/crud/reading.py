@@ -16,13 +16,12 @@ from ..dependencies import Parameter
 from ..dialects import ConnectionLost
 from ..errors import ValidationError, not_found
 from ..operation import Answer, send_json
-from ..policy import ALLOW, Access, Decision, Deny, Policy
+from ..policy import Access, Decision, Deny, Policy
 from ..principal import Recall, recall_of
 from ..routing import Application
 from ..security import CALLER
 from .actions import Action, document_type
 from .query import HARD_CAP, LARGEST_PAGE, list_parser, page_links, refuse_parameters
-from .reader import EVERYTHING
 
 __all__ = ["List", "Retrieve"]
 
@@ -110,8 +109,7 @@ class Retrieve(Action):
     ) -> None:
         refuse_parameters(scope["query_string"])
         key = self._key(scope)
-        every = decision is ALLOW and not self.embedded
-        scopes = EVERYTHING if every else await self._scopes(access, decision)
+        scopes = await self._scopes(access, decision)
         reader = self.parts.readers[self._is_admin(access)]
         body = await self._read(access.work, lambda work: reader.one(work, scopes, key))
         if body is None:

@@ -14,9 +14,9 @@ from ..policy import ALLOW, AllowWhere, Decision, Deny, both
 from ..relations import ForeignKey
 from ..resource import Resource
 from . import statements as sql
-from .clauses import bound, clause_of, shaped
+from .clauses import Scopes, bound, clause_of, shaped
 from .plan import WriteRule, refuse_claims, stamp
-from .reader import Reader, Scopes
+from .reader import Reader
 from .views import View
 from .violations import NO_VALUE, invalid_reference, refused_value, still_referenced, violation_problem
 

@@ -22,10 +22,10 @@ from ..routing import Application
 from ..schemas import Schemas
 from .actions import Action, read_decision
 from .bodies import JSON, MERGE_PATCH, Bodies, Given
+from .clauses import EVERYTHING, Scopes
 from .hooks import Change
 from .plan import UNRULED, WriteRule, plan_create, plan_owner, plan_replace
 from .query import format_key, refuse_parameters
-from .reader import EVERYTHING, Scopes
 from .violations import violation_problem
 from .writer import Writer
 
@@ -187,7 +187,7 @@ class Create(Write):
         values = plan_create(self.resource, given.values, owner=owner)
         self._open(access)
         rule = UNRULED if decision is ALLOW else WriteRule(ALLOW, decision)
-        scopes = await self._scopes(access, ALLOW) if self.embedded else EVERYTHING
+        scopes = await self._scopes(access, ALLOW)
         references = await self._references(access) if self.referred else _NONE
         task = Task(access, self._writer(admin), rule, scopes, None, values, given, references, False, admin)
         key, document = await self._retried(task, self._attempt)
@@ -260,7 +260,7 @@ class _Alter(Write):
         given = await self.bodies[admin].read(sent)
         self._open(access)
         rule = await self._write_rule(access, decision)
-        scopes = await self._scopes(access, ALLOW) if self.embedded else EVERYTHING
+        scopes = await self._scopes(access, ALLOW)
         references = await self._references(access) if self.referred else _NONE
         values = self._values(given, self.parts.schemas[admin].updatable)
         task = Task(

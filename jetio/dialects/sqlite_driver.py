@@ -77,14 +77,8 @@ class SQLiteDriver:
         """All of it in one crossing, seeing one state of the database; the steps go on in the caller's context."""
         query, values = next(steps)
         sql, arguments = query.prepare(values)
-        work = (_in_context, copy_context(), steps, sql, arguments, query.returns_rows)
-        calls = self.calls()
-        try:
-            return await calls.send(self._readers, *work)
-        except sqlite3.OperationalError as error:
-            if not is_busy(error):
-                raise
-        return await insist(calls, self._readers, *work)
+        statement = (sql, arguments, query.returns_rows)
+        return await insist(self.calls(), self._readers, _in_context, copy_context(), steps, *statement)
 
     async def begin(self, *, writes: bool) -> _Transaction:
         calls = self.calls()
